@@ -4,26 +4,15 @@ type Numbers = ArrayLike<number>;
 
 /** Fails unless |actual[i] - expected[i]| <= bound for every i; names the worst element. */
 export function assertClose(actual: Numbers, expected: Numbers, bound: number, what: string): void {
-  if (actual.length !== expected.length) {
-    throw new Error(`${what}: ${actual.length} values instead of ${expected.length}`);
-  }
-  let worst = -1;
-  let failures = 0;
-  let largest = bound;
-  for (let i = 0; i < expected.length; i++) {
-    const difference = Math.abs(actual[i]! - expected[i]!);
-    if (difference <= bound) continue;
-    failures++;
-    // A NaN counts as worse than any number, and the first one is kept.
-    if (worst < 0 || !(difference <= largest) && !Number.isNaN(largest)) {
-      worst = i;
-      largest = difference;
-    }
-  }
+  const differences = absoluteDifferences(actual, expected, what);
+  const failures = differences.filter((difference) => !(difference <= bound)).length;
   if (failures > 0) {
+    const worst = indexOfWorst(differences);
     throw new Error(
-      `${what}: [${worst}] is ${actual[worst]} instead of ${expected[worst]}, off by ${largest} ` +
-        `where ${bound} is allowed; ${failures} of ${expected.length} are off`,
+      `${what}: [${worst}] is ${actual[worst]} instead of ${expected[worst]}, off by ` +
+        `${
+          differences[worst]
+        } where ${bound} is allowed; ${failures} of ${expected.length} are off`,
     );
   }
 }
@@ -35,26 +24,34 @@ export function assertCloseInNorm(
   bound: number,
   what: string,
 ): void {
-  if (actual.length !== expected.length) {
-    throw new Error(`${what}: ${actual.length} values instead of ${expected.length}`);
-  }
-  const difference = Math.sqrt(sum(expected.length, (i) => (actual[i]! - expected[i]!) ** 2));
-  const norm = Math.sqrt(sum(expected.length, (i) => expected[i]! ** 2));
-  if (!(difference <= bound * norm)) {
-    let worst = 0;
-    const off = (i: number) => Math.abs(actual[i]! - expected[i]!);
-    for (let i = 1; i < expected.length; i++) if (!(off(i) <= off(worst))) worst = i;
+  const differences = absoluteDifferences(actual, expected, what);
+  const difference = norm(differences);
+  const allowed = bound * norm(Float64Array.from(expected));
+  if (!(difference <= allowed)) {
+    const worst = indexOfWorst(differences);
     throw new Error(
-      `${what}: off by ${difference / norm} of the norm where ${bound} is allowed; ` +
+      `${what}: off by ${difference} in norm where ${allowed} is allowed; ` +
         `worst [${worst}]: ${actual[worst]} instead of ${expected[worst]}`,
     );
   }
 }
 
-function sum(n: number, term: (i: number) => number): number {
-  let total = 0;
-  for (let i = 0; i < n; i++) total += term(i);
-  return total;
+function absoluteDifferences(actual: Numbers, expected: Numbers, what: string): Float64Array {
+  if (actual.length !== expected.length) {
+    throw new Error(`${what}: ${actual.length} values instead of ${expected.length}`);
+  }
+  return Float64Array.from(expected, (value, i) => Math.abs(actual[i]! - value));
+}
+
+/** The first NaN, or else the largest. */
+function indexOfWorst(differences: Float64Array): number {
+  const firstNaN = differences.findIndex(Number.isNaN);
+  if (firstNaN >= 0) return firstNaN;
+  return differences.reduce((worst, value, i) => value > differences[worst]! ? i : worst, 0);
+}
+
+function norm(values: Float64Array): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
 }
 
 /** Uniform numbers in [0, 1) from a seed (mulberry32). */

@@ -1,0 +1,5 @@
+// All references in one import: f64 kernels, comparisons, seeded data, finite differences.
+
+export * from "./compare.ts";
+export * from "./layers.ts";
+export * from "./training.ts";
