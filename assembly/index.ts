@@ -1,0 +1,21 @@
+// All kernels. Those that run on several threads take a half-open range [start, end) of their parallel
+// dimension first; how the range is cut never changes the order in which one element is summed.
+
+export { adamw, column_sums, normal, sum_of_squares } from "./adamw";
+export { attention_backward, attention_cached, attention_forward } from "./attention";
+export { dropout, residual_dropout } from "./dropout";
+export { embedding_backward, embedding_forward, gather_rows, scatter_rows } from "./embedding";
+export { gelu_backward, gelu_forward } from "./gelu";
+export { gemm, set_scratch } from "./gemm";
+export { gemv } from "./gemv";
+export { layernorm_backward, layernorm_backward_parameters, layernorm_forward } from "./layernorm";
+export { fma_peak, memory_read } from "./measure";
+export {
+  from_panels,
+  pack_rows,
+  pack_rows_transposed,
+  to_panels,
+  to_panels_transposed,
+} from "./pack";
+export { cross_entropy, softmax } from "./softmax";
+export { choose_tile } from "./tile";

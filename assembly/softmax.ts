@@ -1,0 +1,138 @@
+// Softmax over rows, and softmax fused with cross-entropy: loss and dlogits in one visit of a row.
+
+import { exp4, madd, maxLanes, sumLanes } from "./simd";
+
+/** Largest of the first `count` elements; their sum too when `total` is asked for by the caller. */
+function highestOf(row: usize, count: i32): f32 {
+  let best = f32x4.splat(-Infinity), rest: f32 = -Infinity;
+  let i = 0;
+  // pmax(a, b) is a < b ? b : a: with NaN in b it keeps a, with NaN in a it stays NaN.
+  for (; i + 4 <= count; i += 4) best = f32x4.pmax(v128.load(row + <usize> (i << 2)), best);
+  for (; i < count; i++) rest = max(rest, load<f32>(row + <usize> (i << 2)));
+  return max(maxLanes(best), rest);
+}
+
+/** Rows [start, end) of [rows, stride]: the first `count` elements become softmax(row), in place. */
+export function softmax(start: i32, end: i32, x: usize, count: i32, stride: i32): void {
+  for (let n = start; n < end; n++) {
+    const row = x + <usize> n * <usize> (stride << 2);
+    const total = exponentials(row, row, count, highestOf(row, count));
+    scaleRow(row, count, 1 / total);
+  }
+}
+
+/** y = exp(x - highest) for `count` elements; returns their sum. */
+function exponentials(y: usize, x: usize, count: i32, highest: f32): f32 {
+  const h = f32x4.splat(highest);
+  let sums = f32x4.splat(0), rest: f32 = 0;
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = <usize> (i << 2);
+    const e = exp4(f32x4.sub(v128.load(x + at), h));
+    sums = f32x4.add(sums, e);
+    v128.store(y + at, e);
+  }
+  for (; i < count; i++) {
+    const at = <usize> (i << 2);
+    const e = f32x4.extract_lane(exp4(f32x4.sub(v128.load32_splat(x + at), h)), 0);
+    rest += e;
+    store<f32>(y + at, e);
+  }
+  return sumLanes(sums) + rest;
+}
+
+function scaleRow(row: usize, count: i32, scale: f32): void {
+  const s = f32x4.splat(scale);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = row + <usize> (i << 2);
+    v128.store(at, f32x4.mul(v128.load(at), s));
+  }
+  for (; i < count; i++) {
+    const at = row + <usize> (i << 2);
+    store<f32>(at, load<f32>(at) * scale);
+  }
+}
+
+/** Sum of a row, in 64 bits: label smoothing multiplies it by a small number, but it may be long. */
+function sumOf(row: usize, count: i32): f64 {
+  let low = f64x2.splat(0), high = f64x2.splat(0), rest: f64 = 0;
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const v = v128.load(row + <usize> (i << 2));
+    low = f64x2.add(low, f64x2.promote_low_f32x4(v));
+    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 0, 1)));
+  }
+  for (; i < count; i++) rest += <f64> load<f32>(row + <usize> (i << 2));
+  const both = f64x2.add(low, high);
+  return f64x2.extract_lane(both, 0) + f64x2.extract_lane(both, 1) + rest;
+}
+
+/** Index of the first largest element. */
+function argmax(row: usize, count: i32, highest: f32): i32 {
+  for (let i = 0; i < count; i++) if (load<f32>(row + <usize> (i << 2)) == highest) return i;
+  return -1;
+}
+
+/**
+ * Rows [start, end) of logits [rows, stride], of which the first V count. With q the targets smoothed by
+ * s (Szegedy et al. 2016; 1 - s on the target, s / V on every class, as PyTorch has it):
+ *   results [rows, 3]: cross-entropy with q, without smoothing, and 1 where the target is the argmax
+ *   gradient != 0: logits become (softmax - q) * weights[row] * scale, zeros from V to stride
+ * A row without a target (-1) gets zeros.
+ */
+export function cross_entropy(
+  start: i32,
+  end: i32,
+  logits: usize,
+  targets: usize,
+  weights: usize,
+  results: usize,
+  V: i32,
+  stride: i32,
+  smoothing: f32,
+  scale: f32,
+  gradient: i32,
+): void {
+  for (let n = start; n < end; n++) {
+    const row = logits + <usize> n * <usize> (stride << 2);
+    const result = results + <usize> (n * 12);
+    const target = load<i32>(targets + <usize> (n << 2));
+    if (target < 0) {
+      memory.fill(result, 0, 12);
+      if (gradient) memory.fill(row, 0, <usize> (stride << 2));
+      continue;
+    }
+    const atTarget = row + <usize> (target << 2);
+    const z = <f64> load<f32>(atTarget);
+    const highest = highestOf(row, V);
+    const average = smoothing > 0 ? sumOf(row, V) / <f64> V : 0;
+    const hit = argmax(row, V, highest) == target;
+    // Without a gradient the logits are not needed any more either.
+    const total = exponentials(row, row, V, highest);
+    const logSum = <f64> highest + Math.log(<f64> total);
+    const s = <f64> smoothing;
+    store<f32>(result, <f32> (logSum - (1 - s) * z - s * average));
+    store<f32>(result, <f32> (logSum - z), 4);
+    store<f32>(result, hit ? 1 : 0, 8);
+    if (!gradient) continue;
+    const factor = load<f32>(weights + <usize> (n << 2)) * scale;
+    gradientRow(row, V, factor / total, -factor * smoothing / <f32> V);
+    store<f32>(atTarget, load<f32>(atTarget) - factor * (1 - smoothing));
+    memory.fill(row + <usize> (V << 2), 0, <usize> (stride - V << 2));
+  }
+}
+
+/** row = row * scale + shift */
+function gradientRow(row: usize, count: i32, scale: f32, shift: f32): void {
+  const a = f32x4.splat(scale), b = f32x4.splat(shift);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = row + <usize> (i << 2);
+    v128.store(at, madd(v128.load(at), a, b));
+  }
+  for (; i < count; i++) {
+    const at = row + <usize> (i << 2);
+    store<f32>(at, load<f32>(at) * scale + shift);
+  }
+}

@@ -1,0 +1,119 @@
+// Causal multi-head self-attention with its projections.
+
+import {
+  attentionBackward,
+  attentionCached,
+  attentionForward,
+  dropout,
+  type Tensor,
+} from "../kernels/mod.ts";
+import type { Configuration } from "./configuration.ts";
+import { Linear } from "./linear.ts";
+import type { Parameters } from "./parameters.ts";
+import type { Pass } from "./pass.ts";
+
+export interface AttentionSaved {
+  readonly qkv: Tensor; // [N, 3C]
+  readonly logSumExp: Tensor; // [N, H]
+  readonly heads: Tensor; // [N, C] all heads' outputs side by side
+  readonly y: Tensor; // [N, C] before dropout
+}
+
+/** One layer's keys and values of the tokens so far. */
+export interface LayerCache {
+  readonly keys: Tensor; // [capacity, C]
+  readonly values: Tensor; // [capacity, C]
+}
+
+export class Attention {
+  readonly #qkv: Linear;
+  readonly #projection: Linear;
+
+  constructor(
+    parameters: Parameters,
+    readonly configuration: Configuration,
+    readonly layer: number,
+  ) {
+    this.#qkv = new Linear(parameters, `transformer.h.${layer}.attn.c_attn`);
+    this.#projection = new Linear(parameters, `transformer.h.${layer}.attn.c_proj`);
+  }
+
+  /** y = softmax(Q K^T / sqrt(D)) V W + b, heads apart, each token seeing itself and those before */
+  forward(pass: Pass, x: Tensor): AttentionSaved {
+    const { n_embd: C, n_head, attn_pdrop } = this.configuration;
+    const saved = {
+      qkv: pass.allocate(3 * C),
+      logSumExp: pass.allocate(n_head),
+      heads: pass.allocate(C),
+      y: pass.allocate(C),
+    };
+    this.#qkv.forward(saved.qkv, x);
+    const stream = pass.dropout(attn_pdrop, "attention", this.layer);
+    const shape = { heads: n_head, offsets: pass.offsets };
+    attentionForward(pass.runtime, saved.heads, saved.logSumExp, saved.qkv, shape, stream);
+    this.#projection.forward(saved.y, saved.heads);
+    return saved;
+  }
+
+  /** dx [N, C] (written) from dy [N, C] behind the residual's dropout, which is applied here */
+  backward(pass: Pass, dx: Tensor, dy: Tensor, x: Tensor, saved: AttentionSaved): void {
+    const { n_embd: C, n_head, attn_pdrop, resid_pdrop } = this.configuration;
+    const { runtime } = pass;
+    runtime.arena.scope(() => {
+      const dheads = pass.allocate(C), dqkv = pass.allocate(3 * C);
+      const kept = droppedGradient(pass, dy, resid_pdrop, "attention-out", this.layer);
+      this.#projection.backward(dheads, kept, saved.heads);
+      const stream = pass.dropout(attn_pdrop, "attention", this.layer);
+      const shape = { heads: n_head, offsets: pass.offsets };
+      attentionBackward(runtime, dqkv, dheads, saved.qkv, saved.logSumExp, shape, stream);
+      this.#qkv.backward(dx, dqkv, x);
+    });
+  }
+
+  /** y [n, C] for new tokens behind `past` cached ones, whose keys and values it appends. */
+  decode(pass: Pass, x: Tensor, cache: LayerCache, past: number): Tensor {
+    const { n_embd: C, n_head } = this.configuration;
+    const { runtime } = pass;
+    const qkv = pass.allocate(3 * C), heads = pass.allocate(C), y = pass.allocate(C);
+    this.#qkv.forward(qkv, x);
+    appendRows(runtime.f32(cache.keys), runtime.f32(qkv), pass.tokens, C, 1, past);
+    appendRows(runtime.f32(cache.values), runtime.f32(qkv), pass.tokens, C, 2, past);
+    if (past === 0 && pass.tokens > 1) {
+      const shape = { heads: n_head, offsets: pass.offsets };
+      const none = pass.dropout(0, "attention");
+      attentionForward(runtime, heads, pass.allocate(n_head), qkv, shape, none);
+    } else attentionCached(runtime, heads, qkv, cache.keys, cache.values, n_head, past);
+    this.#projection.forward(y, heads);
+    return y;
+  }
+}
+
+/** Copies part `part` (1: keys, 2: values) of qkv's rows behind the `past` rows of a cache. */
+function appendRows(
+  cache: Float32Array,
+  qkv: Float32Array,
+  rows: number,
+  C: number,
+  part: number,
+  past: number,
+): void {
+  for (let n = 0; n < rows; n++) {
+    const from = n * 3 * C + part * C;
+    cache.set(qkv.subarray(from, from + C), (past + n) * C);
+  }
+}
+
+/** dy behind dropout: a copy in the arena, or dy itself where nothing is dropped. */
+export function droppedGradient(
+  pass: Pass,
+  dy: Tensor,
+  p: number,
+  place: string,
+  layer: number,
+): Tensor {
+  const stream = pass.dropout(p, place, layer);
+  if (stream.p === 0) return dy;
+  const kept = pass.runtime.arena.allocate(dy.shape);
+  dropout(pass.runtime, kept, dy, stream);
+  return kept;
+}

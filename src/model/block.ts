@@ -1,0 +1,79 @@
+// One decoder layer: pre-norm attention and pre-norm MLP, each on a residual branch.
+
+import { residualDropout, type Tensor } from "../kernels/mod.ts";
+import { Attention, type AttentionSaved, type LayerCache } from "./attention.ts";
+import type { Configuration } from "./configuration.ts";
+import { LayerNorm, type NormSaved } from "./layernorm.ts";
+import { Mlp, type MlpSaved } from "./mlp.ts";
+import type { Parameters } from "./parameters.ts";
+import type { Pass } from "./pass.ts";
+
+export interface BlockSaved {
+  readonly x: Tensor; // [N, C] the layer's input
+  readonly norm1: NormSaved;
+  readonly attention: AttentionSaved;
+  readonly middle: Tensor; // [N, C] between the two branches
+  readonly norm2: NormSaved;
+  readonly mlp: MlpSaved;
+  readonly y: Tensor; // [N, C]
+}
+
+export class Block {
+  readonly #norm1: LayerNorm;
+  readonly #attention: Attention;
+  readonly #norm2: LayerNorm;
+  readonly #mlp: Mlp;
+
+  constructor(
+    parameters: Parameters,
+    readonly configuration: Configuration,
+    readonly layer: number,
+  ) {
+    const epsilon = configuration.layer_norm_epsilon;
+    this.#norm1 = new LayerNorm(parameters, `transformer.h.${layer}.ln_1`, epsilon);
+    this.#attention = new Attention(parameters, configuration, layer);
+    this.#norm2 = new LayerNorm(parameters, `transformer.h.${layer}.ln_2`, epsilon);
+    this.#mlp = new Mlp(parameters, configuration, layer);
+  }
+
+  /** middle = x + dropout(attention(norm1(x)));  y = middle + dropout(mlp(norm2(middle))) */
+  forward(pass: Pass, x: Tensor): BlockSaved {
+    const { n_embd: C } = this.configuration;
+    const norm1 = this.#norm1.forward(pass, x);
+    const attention = this.#attention.forward(pass, norm1.y);
+    const middle = pass.allocate(C);
+    this.#addBranch(pass, middle, x, attention.y, "attention-out");
+    const norm2 = this.#norm2.forward(pass, middle);
+    const mlp = this.#mlp.forward(pass, norm2.y);
+    const y = pass.allocate(C);
+    this.#addBranch(pass, y, middle, mlp.y, "mlp-out");
+    return { x, norm1, attention, middle, norm2, mlp, y };
+  }
+
+  /** d [N, C] holds dy on entry and dx on return: the residual passes it on, each branch adds to it */
+  backward(pass: Pass, d: Tensor, saved: BlockSaved): void {
+    pass.runtime.arena.scope(() => {
+      const dnorm = pass.allocate(this.configuration.n_embd);
+      this.#mlp.backward(pass, dnorm, d, saved.norm2.y, saved.mlp);
+      this.#norm2.backward(pass, d, dnorm, saved.middle, saved.norm2);
+      this.#attention.backward(pass, dnorm, d, saved.norm1.y, saved.attention);
+      this.#norm1.backward(pass, d, dnorm, saved.x, saved.norm1);
+    });
+  }
+
+  /** y [n, C] for new tokens behind `past` cached ones. */
+  decode(pass: Pass, x: Tensor, cache: LayerCache, past: number): Tensor {
+    const middle = pass.allocate(this.configuration.n_embd);
+    const attended = this.#attention.decode(pass, this.#norm1.forward(pass, x).y, cache, past);
+    this.#addBranch(pass, middle, x, attended, "attention-out");
+    const y = pass.allocate(this.configuration.n_embd);
+    const mlp = this.#mlp.forward(pass, this.#norm2.forward(pass, middle).y);
+    this.#addBranch(pass, y, middle, mlp.y, "mlp-out");
+    return y;
+  }
+
+  #addBranch(pass: Pass, y: Tensor, residual: Tensor, branch: Tensor, place: string): void {
+    const stream = pass.dropout(this.configuration.resid_pdrop, place, this.layer);
+    residualDropout(pass.runtime, y, residual, branch, stream);
+  }
+}

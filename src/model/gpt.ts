@@ -1,0 +1,183 @@
+// The GPT-2 decoder: embeddings, layers, final norm, tied head; forward, backward and the optimiser's step.
+
+import { adamw, type Runtime, sumOfSquares, type Tensor } from "../kernels/mod.ts";
+import { Block, type BlockSaved } from "./block.ts";
+import { KeyValueCache } from "./cache.ts";
+import { type Configuration, validateConfiguration } from "./configuration.ts";
+import { Embedding, type EmbeddingInput } from "./embedding.ts";
+import { Head, type LossGradient, type LossSums } from "./head.ts";
+import { LayerNorm, type NormSaved } from "./layernorm.ts";
+import { type ArrayKind, Parameters } from "./parameters.ts";
+import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
+
+/** The numbers of one AdamW step. */
+export interface UpdateOptions {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** Decoupled decay of the tensors that decay. */
+  readonly weightDecay: number;
+  /** Counts from 1. */
+  readonly step: number;
+  /** Largest norm of the whole gradient; Infinity to leave it. */
+  readonly clip: number;
+}
+
+interface Activations {
+  readonly input: EmbeddingInput;
+  readonly blocks: readonly BlockSaved[];
+  /** [N, C] the final norm's input. */
+  readonly x: Tensor;
+  readonly norm: NormSaved;
+}
+
+/** A model in a runtime's memory. Its arrays stay allocated until the arena is released below them. */
+export class GPT {
+  readonly parameters: Parameters;
+  readonly blocks: readonly Block[];
+  readonly #embedding: Embedding;
+  readonly #norm: LayerNorm;
+  readonly #head: Head;
+
+  /** @throws UserError when the configuration is invalid or does not fit into memory */
+  constructor(
+    readonly runtime: Runtime,
+    readonly configuration: Configuration,
+    options: { readonly training: boolean },
+  ) {
+    validateConfiguration(configuration);
+    const parameters = new Parameters(runtime, configuration, options.training);
+    this.parameters = parameters;
+    this.#embedding = new Embedding(parameters, configuration);
+    this.blocks = Array.from(
+      { length: configuration.n_layer },
+      (_, layer) => new Block(parameters, configuration, layer),
+    );
+    const epsilon = configuration.layer_norm_epsilon;
+    this.#norm = new LayerNorm(parameters, "transformer.ln_f", epsilon);
+    this.#head = new Head(parameters, configuration);
+  }
+
+  /** normal(0, 0.02), biases 0, LayerNorm 1 and 0. */
+  initialize(seed: number): void {
+    this.parameters.initialize(seed);
+  }
+
+  /** A copy of a tensor in Hugging Face's layout. */
+  readParameter(name: string, kind: ArrayKind = "parameter"): Float32Array {
+    return this.parameters.read(name, kind);
+  }
+
+  /** Sets a tensor from Hugging Face's layout. */
+  writeParameter(name: string, kind: ArrayKind, values: Float32Array): void {
+    this.parameters.write(name, kind, values);
+  }
+
+  /** Loss without dropout or smoothing. */
+  evaluate(batch: Batch): LossSums {
+    return this.runtime.arena.scope(() => {
+      const pass = this.#begin(batch, null);
+      const { norm } = this.#forward(pass, batch);
+      return this.#head.loss(pass, norm.y, batch, null);
+    });
+  }
+
+  /** Logits [N, V] of every token, for comparisons; a batch's logits are large. */
+  logits(batch: Batch): Float32Array {
+    return this.runtime.arena.scope(() => {
+      const pass = this.#begin(batch, null);
+      const logits = this.#head.logits(pass, this.#forward(pass, batch).norm.y);
+      const V = this.configuration.vocab_size, stride = logits.shape[1]!;
+      const values = this.runtime.f32(logits);
+      const copy = new Float32Array(pass.tokens * V);
+      for (let n = 0; n < pass.tokens; n++) {
+        copy.set(values.subarray(n * stride, n * stride + V), n * V);
+      }
+      return copy;
+    });
+  }
+
+  /** Forward with dropout, and backward: adds d(sum of losses / normalizer) to the gradients. */
+  accumulate(batch: Batch, options: LossGradient & DropoutSeed): LossSums {
+    const { arena } = this.runtime;
+    return arena.scope(() => {
+      const pass = this.#begin(batch, options);
+      const { input, blocks, x, norm } = this.#forward(pass, batch);
+      const C = this.configuration.n_embd;
+      const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
+      const sums = this.#head.loss(pass, norm.y, batch, { dx: dnorm, gradient: options });
+      this.#norm.backward(pass, d, dnorm, x, norm);
+      for (let layer = blocks.length - 1; layer >= 0; layer--) {
+        this.blocks[layer]!.backward(pass, d, blocks[layer]!);
+      }
+      this.#embedding.backward(pass, d, input);
+      return sums;
+    });
+  }
+
+  /** Clips the gradient by its global norm, takes an AdamW step, and zeros the gradients. */
+  update(o: UpdateOptions): { gradientNorm: number } {
+    const { parameters, runtime } = this;
+    const { length, decayLength } = parameters;
+    const gradientNorm = Math.sqrt(sumOfSquares(runtime, parameters.array("gradient"), length));
+    // PyTorch's clip_grad_norm_ adds the same 1e-6.
+    const gradientScale = Math.min(1, o.clip / (gradientNorm + 1e-6));
+    const step = (start: number, end: number, weightDecay: number) =>
+      adamw(
+        runtime,
+        parameters.array("parameter") + start * 4,
+        parameters.array("gradient") + start * 4,
+        parameters.array("exp_avg") + start * 4,
+        parameters.array("exp_avg_sq") + start * 4,
+        end - start,
+        { ...o, gradientScale, weightDecay },
+      );
+    step(0, decayLength, o.weightDecay);
+    step(decayLength, length, 0);
+    return { gradientNorm };
+  }
+
+  /** An empty cache for generation. */
+  createCache(capacity = this.configuration.n_positions): KeyValueCache {
+    return new KeyValueCache(this, capacity);
+  }
+
+  /** Logits [V] of the last of `tokens`, which follow `past` cached ones; extends the cache. */
+  decode(tokens: Int32Array, cache: KeyValueCache, past: number): Float32Array {
+    const { arena } = this.runtime;
+    return arena.scope(() => {
+      const rows = tokens.length;
+      const pass = new Pass(this.runtime, rows, Int32Array.of(0, rows), null);
+      let x = this.#embedding.forward(pass, {
+        tokens: this.runtime.integers(tokens),
+        positions: this.runtime.integers(tokens.map((_, i) => past + i)),
+      });
+      for (const [layer, block] of this.blocks.entries()) {
+        x = block.decode(pass, x, cache.layers[layer]!, past);
+      }
+      const C = this.configuration.n_embd;
+      const last: Tensor = { pointer: x.pointer + (rows - 1) * C * 4, shape: [1, C], type: "f32" };
+      const logits = this.#head.logits(pass, this.#norm.forward(pass, last).y);
+      return this.runtime.f32(logits).slice(0, this.configuration.vocab_size);
+    });
+  }
+
+  #begin(batch: Batch, dropoutSeed: DropoutSeed | null): Pass {
+    return new Pass(this.runtime, batch.tokens.length, batch.offsets, dropoutSeed);
+  }
+
+  #forward(pass: Pass, batch: Batch): Activations {
+    const input = {
+      tokens: this.runtime.integers(batch.tokens),
+      positions: this.runtime.integers(batch.positions),
+    };
+    let x = this.#embedding.forward(pass, input);
+    const blocks = this.blocks.map((block) => {
+      const saved = block.forward(pass, x);
+      x = saved.y;
+      return saved;
+    });
+    return { input, blocks, x, norm: this.#norm.forward(pass, x) };
+  }
+}

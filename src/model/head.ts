@@ -1,0 +1,113 @@
+// The tied language-model head and the loss, over the rows that have a target, in chunks: the logits of a
+// whole batch never exist at once.
+
+import {
+  crossEntropy,
+  gatherRows,
+  linearBackwardInput,
+  linearBackwardWeight,
+  linearForward,
+  PANEL,
+  scatterRows,
+  type Tensor,
+} from "../kernels/mod.ts";
+import type { Configuration } from "./configuration.ts";
+import type { Parameters } from "./parameters.ts";
+import type { Batch, Pass } from "./pass.ts";
+
+/** Sums over the rows of a batch that have a target. */
+export interface LossSums {
+  /** Weighted cross-entropy, in nats, with label smoothing. */
+  loss: number;
+  /** The same without smoothing. */
+  crossEntropy: number;
+  /** Sum of the targets' weights, which turns both into means. */
+  weight: number;
+  /** Rows with a target. */
+  targets: number;
+  /** Rows whose target has the largest logit. */
+  correct: number;
+}
+
+/** How the loss is scaled and smoothed for a gradient. */
+export interface LossGradient {
+  /** What the loss's sum is divided by. */
+  readonly normalizer: number;
+  readonly labelSmoothing: number;
+}
+
+/** Rows of logits at a time: 192 x 50,272 floats are 39 MB, and 192 is a multiple of a GEMM tile's 6. */
+export const HEAD_ROWS = 192;
+
+export class Head {
+  constructor(readonly parameters: Parameters, readonly configuration: Configuration) {}
+
+  /** Logits [N, V padded to 16] = x [N, C] wte^T */
+  logits(pass: Pass, x: Tensor): Tensor {
+    const rows = x.shape[0]!;
+    const width = Math.ceil(this.configuration.vocab_size / PANEL) * PANEL;
+    const logits = pass.runtime.arena.allocate([rows, width]);
+    const weight = this.parameters.weight("transformer.wte.weight");
+    linearForward(pass.runtime, logits, x, weight, null);
+    return logits;
+  }
+
+  /**
+   * Loss of x [N, C] against the batch's targets. With dx, also d(sum of losses / normalizer): written
+   * to dx [N, C], whose rows without a target are to be zero, and added to the tied weight's gradient.
+   */
+  loss(
+    pass: Pass,
+    x: Tensor,
+    batch: Batch,
+    backward: { readonly dx: Tensor; readonly gradient: LossGradient } | null,
+  ): LossSums {
+    const rows = Int32Array.from(batch.targets.keys()).filter((n) => batch.targets[n]! >= 0);
+    const sums = { loss: 0, crossEntropy: 0, weight: 0, targets: rows.length, correct: 0 };
+    for (let start = 0; start < rows.length; start += HEAD_ROWS) {
+      const chunk = rows.subarray(start, start + HEAD_ROWS);
+      pass.runtime.arena.scope(() => this.#chunk(pass, x, batch, chunk, backward, sums));
+    }
+    return sums;
+  }
+
+  #chunk(
+    pass: Pass,
+    x: Tensor,
+    batch: Batch,
+    rows: Int32Array,
+    backward: { readonly dx: Tensor; readonly gradient: LossGradient } | null,
+    sums: LossSums,
+  ): void {
+    const { runtime } = pass;
+    const C = this.configuration.n_embd;
+    const indices = runtime.integers(rows);
+    const targets = runtime.integers(rows.map((n) => batch.targets[n]!));
+    const weights = runtime.floats(Float32Array.from(rows, (n) => batch.weights?.[n] ?? 1));
+    const chosen = runtime.arena.allocate([rows.length, C]);
+    gatherRows(runtime, chosen, x, indices);
+    const logits = this.logits(pass, chosen);
+    const results = runtime.arena.allocate([rows.length, 3]);
+    crossEntropy(runtime, results, logits, targets, weights, this.configuration.vocab_size, {
+      smoothing: backward?.gradient.labelSmoothing ?? 0,
+      scale: backward === null ? 0 : 1 / backward.gradient.normalizer,
+      gradient: backward !== null,
+    });
+    addSums(sums, runtime.f32(results), runtime.f32(weights));
+    if (backward === null) return;
+    const dchosen = runtime.arena.allocate([rows.length, C]);
+    linearBackwardInput(runtime, dchosen, logits, this.parameters.weight("transformer.wte.weight"));
+    scatterRows(runtime, backward.dx, dchosen, indices);
+    const dweight = this.parameters.weight("transformer.wte.weight", "gradient");
+    linearBackwardWeight(runtime, dweight, chosen, logits);
+  }
+}
+
+function addSums(sums: LossSums, results: Float32Array, weights: Float32Array): void {
+  weights.forEach((weight, row) => {
+    sums.loss += weight * results[row * 3]!;
+    sums.crossEntropy += weight * results[row * 3 + 1]!;
+    sums.correct += results[row * 3 + 2]!;
+    sums.weight += weight;
+  });
+}

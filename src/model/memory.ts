@@ -1,0 +1,25 @@
+// Foretells the memory that a model needs, before anything is allocated.
+
+import { PANEL } from "../kernels/mod.ts";
+import { type Configuration, innerWidth } from "./configuration.ts";
+import { HEAD_ROWS } from "./head.ts";
+import { parameterMemory } from "./parameters.ts";
+
+/**
+ * Bytes of shared memory: parameters (in training also gradients and two moments), and the activations of
+ * a pass over `tokens` tokens; for generation the cache of `tokens` tokens.
+ */
+export function memoryEstimate(
+  c: Configuration,
+  { training, tokens }: { readonly training: boolean; readonly tokens: number },
+): number {
+  const C = c.n_embd, F = innerWidth(c);
+  const arrays = (training ? 4 : 1) * parameterMemory(c);
+  const logits = Math.ceil(c.vocab_size / PANEL) * PANEL;
+  if (!training) return 4 * (arrays + tokens * 2 * C * c.n_layer + logits);
+  // Kept for backward in a layer: two norms, qkv, heads, two branches, middle, y and the MLP's two.
+  const layer = 10 * C + 2 * F + c.n_head + 4;
+  const backward = 8 * C + F + Math.max(3 * C, F);
+  const head = Math.min(tokens, HEAD_ROWS) * (2 * logits + 3 * C);
+  return 4 * (arrays + tokens * (layer * c.n_layer + 4 * C + backward) + head);
+}

@@ -1,0 +1,57 @@
+// The position-wise MLP: two linear layers with GELU between them.
+
+import { geluBackward, geluForward, type Tensor } from "../kernels/mod.ts";
+import { droppedGradient } from "./attention.ts";
+import { type Configuration, innerWidth } from "./configuration.ts";
+import { Linear } from "./linear.ts";
+import type { Parameters } from "./parameters.ts";
+import type { Pass } from "./pass.ts";
+
+export interface MlpSaved {
+  readonly hidden: Tensor; // [N, F] before GELU
+  readonly active: Tensor; // [N, F] behind it
+  readonly y: Tensor; // [N, C] before dropout
+}
+
+export class Mlp {
+  readonly #up: Linear;
+  readonly #down: Linear;
+
+  constructor(
+    parameters: Parameters,
+    readonly configuration: Configuration,
+    readonly layer: number,
+  ) {
+    this.#up = new Linear(parameters, `transformer.h.${layer}.mlp.c_fc`);
+    this.#down = new Linear(parameters, `transformer.h.${layer}.mlp.c_proj`);
+  }
+
+  /** y = GELU(x W1 + b1) W2 + b2 */
+  forward(pass: Pass, x: Tensor): MlpSaved {
+    const F = innerWidth(this.configuration);
+    const saved = {
+      hidden: pass.allocate(F),
+      active: pass.allocate(F),
+      y: pass.allocate(this.configuration.n_embd),
+    };
+    this.#up.forward(saved.hidden, x);
+    geluForward(pass.runtime, saved.active, saved.hidden, this.#approximate);
+    this.#down.forward(saved.y, saved.active);
+    return saved;
+  }
+
+  /** dx [N, C] (written) from dy [N, C] behind the residual's dropout, which is applied here */
+  backward(pass: Pass, dx: Tensor, dy: Tensor, x: Tensor, saved: MlpSaved): void {
+    pass.runtime.arena.scope(() => {
+      const dhidden = pass.allocate(innerWidth(this.configuration));
+      const kept = droppedGradient(pass, dy, this.configuration.resid_pdrop, "mlp-out", this.layer);
+      this.#down.backward(dhidden, kept, saved.active);
+      geluBackward(pass.runtime, dhidden, dhidden, saved.hidden, this.#approximate);
+      this.#up.backward(dx, dhidden, x);
+    });
+  }
+
+  get #approximate(): boolean {
+    return this.configuration.activation_function === "gelu_new";
+  }
+}

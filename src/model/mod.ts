@@ -1,0 +1,20 @@
+// The GPT model: configuration, parameters, forward, backward, cache.
+
+export { KeyValueCache } from "./cache.ts";
+export {
+  type Configuration,
+  innerWidth,
+  type Preset,
+  presets,
+  validateConfiguration,
+} from "./configuration.ts";
+export { GPT, type UpdateOptions } from "./gpt.ts";
+export type { LossGradient, LossSums } from "./head.ts";
+export { memoryEstimate } from "./memory.ts";
+export {
+  type ArrayKind,
+  parameterCount,
+  type ParameterSpecification,
+  parameterTable,
+} from "./parameters.ts";
+export type { Batch, DropoutSeed } from "./pass.ts";

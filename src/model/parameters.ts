@@ -1,0 +1,219 @@
+// The one table of the model's tensors, and the memory that parameters, gradients and moments live in.
+
+import {
+  fillNormal,
+  packWeight,
+  PANEL,
+  type Runtime,
+  type Tensor,
+  unpackWeight,
+  type Weight,
+  weightLength,
+} from "../kernels/mod.ts";
+import { type Configuration, innerWidth } from "./configuration.ts";
+import { streamKeys } from "./random.ts";
+
+/** How a tensor lies in memory: GEMM's panels, the same of its transpose, or plain row-major. */
+type Layout = "panels" | "panels-transposed" | "plain";
+
+/** One tensor of the model. */
+export interface ParameterSpecification {
+  /** Hugging Face's name. */
+  readonly name: string;
+  /** Hugging Face's shape, row-major on disk: [in, out] for Conv1D weights, [V, C] for embeddings. */
+  readonly shape: readonly number[];
+  /** What it starts from: normal(0, 0.02), or a constant. */
+  readonly initial: "normal" | 0 | 1;
+  /** Weight decay is for matrices and embeddings; biases and LayerNorm go without. */
+  readonly decays: boolean;
+  readonly layout: Layout;
+}
+
+/** Standard deviation of the initial weights (GPT-2). */
+const INITIAL_DEVIATION = 0.02;
+
+/** Every tensor, those that decay first, so that each group is one run of memory. */
+export function parameterTable(c: Configuration): ParameterSpecification[] {
+  const C = c.n_embd, F = innerWidth(c);
+  const matrix = (name: string, shape: number[], layout: Layout): ParameterSpecification => ({
+    name,
+    shape,
+    initial: "normal",
+    decays: true,
+    layout,
+  });
+  const vector = (name: string, length: number, initial: 0 | 1): ParameterSpecification => ({
+    name,
+    shape: [length],
+    initial,
+    decays: false,
+    layout: "plain",
+  });
+  const norm = (name: string) => [vector(`${name}.weight`, C, 1), vector(`${name}.bias`, C, 0)];
+  const layers = Array.from({ length: c.n_layer }, (_, layer) => `transformer.h.${layer}`);
+  return [
+    matrix("transformer.wte.weight", [c.vocab_size, C], "panels-transposed"),
+    matrix("transformer.wpe.weight", [c.n_positions, C], "plain"),
+    ...layers.flatMap((h) => [
+      matrix(`${h}.attn.c_attn.weight`, [C, 3 * C], "panels"),
+      matrix(`${h}.attn.c_proj.weight`, [C, C], "panels"),
+      matrix(`${h}.mlp.c_fc.weight`, [C, F], "panels"),
+      matrix(`${h}.mlp.c_proj.weight`, [F, C], "panels"),
+    ]),
+    ...layers.flatMap((h) => [
+      ...norm(`${h}.ln_1`),
+      vector(`${h}.attn.c_attn.bias`, 3 * C, 0),
+      vector(`${h}.attn.c_proj.bias`, C, 0),
+      ...norm(`${h}.ln_2`),
+      vector(`${h}.mlp.c_fc.bias`, F, 0),
+      vector(`${h}.mlp.c_proj.bias`, C, 0),
+    ]),
+    ...norm("transformer.ln_f"),
+  ];
+}
+
+/** The number of parameters, the tied head counted once. */
+export function parameterCount(c: Configuration): number {
+  return parameterTable(c).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
+}
+
+/** Inputs and outputs of a tensor that lives in panels. */
+function dimensions({ shape, layout }: ParameterSpecification): [inputs: number, outputs: number] {
+  const [rows, columns] = shape as [number, number];
+  return layout === "panels" ? [rows, columns] : [columns, rows];
+}
+
+/** Floats of a tensor in memory, padded so that the next one starts on a cache line. */
+function memoryLength(p: ParameterSpecification): number {
+  const length = p.layout === "plain"
+    ? p.shape.reduce((a, b) => a * b)
+    : weightLength(...dimensions(p));
+  return Math.ceil(length / PANEL) * PANEL;
+}
+
+/** Floats of one whole array of parameters in memory. */
+export function parameterMemory(c: Configuration): number {
+  return parameterTable(c).reduce((sum, p) => sum + memoryLength(p), 0);
+}
+
+export type ArrayKind = "parameter" | "gradient" | "exp_avg" | "exp_avg_sq";
+
+interface Placed extends ParameterSpecification {
+  /** First float within each array. */
+  readonly offset: number;
+}
+
+/** The model's parameters and, in training, their gradients and AdamW's two moments. */
+export class Parameters {
+  readonly table: readonly Placed[];
+  /** Floats of each array, and of the first part of it that decays. */
+  readonly length: number;
+  readonly decayLength: number;
+  readonly #byName: Map<string, Placed>;
+  readonly #arrays: Partial<Record<ArrayKind, Tensor>>;
+
+  constructor(readonly runtime: Runtime, configuration: Configuration, training: boolean) {
+    let offset = 0, decayLength = 0;
+    this.table = parameterTable(configuration).map((p) => {
+      const placed = { ...p, offset };
+      offset += memoryLength(p);
+      if (p.decays) decayLength = offset;
+      return placed;
+    });
+    this.length = offset;
+    this.decayLength = decayLength;
+    this.#byName = new Map(this.table.map((p) => [p.name, p]));
+    const array = () => runtime.arena.zeros([offset]);
+    this.#arrays = { parameter: array() };
+    if (training) {
+      Object.assign(this.#arrays, { gradient: array(), exp_avg: array(), exp_avg_sq: array() });
+    }
+  }
+
+  /** Byte address of a whole array. */
+  array(kind: ArrayKind): number {
+    const array = this.#arrays[kind];
+    if (array === undefined) throw new Error(`this model was not made for training: no ${kind}`);
+    return array.pointer;
+  }
+
+  /** A weight matrix in panels. */
+  weight(name: string, kind: ArrayKind = "parameter"): Weight {
+    const placed = this.#find(name);
+    const [inputs, outputs] = dimensions(placed);
+    return { pointer: this.array(kind) + placed.offset * 4, inputs, outputs };
+  }
+
+  /** A tensor that lies row-major: biases, LayerNorm, positions. */
+  plain(name: string, kind: ArrayKind = "parameter"): Tensor {
+    const { offset, shape, layout } = this.#find(name);
+    if (layout !== "plain") throw new Error(`${name} lies in panels`);
+    return { pointer: this.array(kind) + offset * 4, shape, type: "f32" };
+  }
+
+  /** Seeded initial values; the gradients and moments stay as they are. */
+  initialize(seed: number): void {
+    this.table.forEach((p, index) => {
+      const pointer = this.array("parameter") + p.offset * 4;
+      const length = memoryLength(p);
+      if (p.initial === "normal") {
+        fillNormal(
+          this.runtime,
+          pointer,
+          length,
+          INITIAL_DEVIATION,
+          ...streamKeys(seed, "init", index),
+        );
+        if (p.layout !== "plain") this.#clearPadding(this.weight(p.name));
+      } else this.#floats(pointer, length).fill(p.initial);
+    });
+  }
+
+  /** A copy in Hugging Face's layout. */
+  read(name: string, kind: ArrayKind): Float32Array {
+    const placed = this.#find(name);
+    if (placed.layout === "plain") return this.runtime.f32(this.plain(name, kind)).slice();
+    return this.runtime.arena.scope(() => {
+      const matrix = this.runtime.arena.allocate(placed.shape);
+      const transposed = placed.layout === "panels-transposed";
+      unpackWeight(this.runtime, this.weight(name, kind), matrix, transposed);
+      return this.runtime.f32(matrix).slice();
+    });
+  }
+
+  /** Sets a tensor from Hugging Face's layout. */
+  write(name: string, kind: ArrayKind, values: Float32Array): void {
+    const placed = this.#find(name);
+    const length = placed.shape.reduce((a, b) => a * b);
+    if (values.length !== length) {
+      throw new RangeError(`${name}: must have ${length} values, got ${values.length}`);
+    }
+    if (placed.layout === "plain") {
+      this.runtime.f32(this.plain(name, kind)).set(values);
+      return;
+    }
+    this.runtime.arena.scope(() => {
+      const matrix = this.runtime.floats(values, placed.shape);
+      const transposed = placed.layout === "panels-transposed";
+      packWeight(this.runtime, this.weight(name, kind), matrix, transposed);
+    });
+  }
+
+  #find(name: string): Placed {
+    const placed = this.#byName.get(name);
+    if (placed === undefined) throw new ReferenceError(`the model has no tensor ${name}`);
+    return placed;
+  }
+
+  #floats(pointer: number, length: number): Float32Array {
+    return this.runtime.f32({ pointer, shape: [length], type: "f32" });
+  }
+
+  /** Zeros the columns of the last panel that the matrix does not have. */
+  #clearPadding({ pointer, inputs, outputs }: Weight): void {
+    const used = outputs % PANEL;
+    if (used === 0) return;
+    const last = this.#floats(pointer, weightLength(inputs, outputs)).subarray(-inputs * PANEL);
+    for (let row = 0; row < last.length; row += PANEL) last.fill(0, row + used, row + PANEL);
+  }
+}

@@ -1,0 +1,51 @@
+// One pass of a ragged batch through the model: what every layer needs to know beside its input.
+
+import { type DropoutStream, NO_DROPOUT, type Runtime, type Tensor } from "../kernels/mod.ts";
+import { streamKeys } from "./random.ts";
+
+/** N tokens of B sequences, one behind the other without padding. */
+export interface Batch {
+  readonly tokens: Int32Array; // [N]
+  /** -1: no loss here. */
+  readonly targets: Int32Array; // [N]
+  /** Weight of each target in the loss; absent means 1. */
+  readonly weights?: Float32Array; // [N]
+  readonly positions: Int32Array; // [N]
+  /** First token of each sequence, and N. */
+  readonly offsets: Int32Array; // [B + 1]
+}
+
+/** What makes a training pass's dropout: the same numbers give the same decisions. */
+export interface DropoutSeed {
+  readonly seed: number;
+  readonly step: number;
+  readonly microStep: number;
+}
+
+/** A pass: activations are allocated from the runtime's arena and released by whoever began it. */
+export class Pass {
+  readonly offsets: Tensor; // [B + 1]
+
+  constructor(
+    readonly runtime: Runtime,
+    /** N */
+    readonly tokens: number,
+    offsets: Int32Array,
+    readonly dropoutSeed: DropoutSeed | null,
+  ) {
+    this.offsets = runtime.integers(offsets);
+  }
+
+  /** An uninitialised activation of `channels` per token. */
+  allocate(channels: number): Tensor {
+    return this.runtime.arena.allocate([this.tokens, channels]);
+  }
+
+  /** The dropout stream of one place in the model. */
+  dropout(p: number, place: string, layer = 0): DropoutStream {
+    if (this.dropoutSeed === null || p === 0) return NO_DROPOUT;
+    const { seed, step, microStep } = this.dropoutSeed;
+    const [keyA, keyB] = streamKeys(seed, place, layer, step, microStep);
+    return { p, keyA, keyB };
+  }
+}
