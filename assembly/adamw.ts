@@ -1,7 +1,7 @@
 // AdamW (Loshchilov and Hutter 2019) in one visit of every element, the sums that go before it, and the
 // seeded normal numbers that parameters start from.
 
-import { laneNumbers, madd, nmadd, randomBits4, sumLanes } from "./simd";
+import { laneNumbers, madd, randomBits4, sumLanes } from "./simd";
 
 /** Elements that one partial sum covers: fixed, so that threads do not change the order of sums. */
 const SUM_BLOCK: u32 = 65536;
@@ -44,7 +44,7 @@ export function adamw(
   }
 }
 
-/** results[b] (f64) = sum of squares of block b of x [count], blocks [start, end), count % 4 == 0. */
+/** results[b] (f64) = sum of squares of block b of x [count], blocks [start, end), count % 16 == 0. */
 export function sum_of_squares(start: i32, end: i32, results: usize, x: usize, count: u32): void {
   for (let block = start; block < end; block++) {
     const first = <u32> block * SUM_BLOCK;
@@ -52,19 +52,15 @@ export function sum_of_squares(start: i32, end: i32, results: usize, x: usize, c
     let total: f64 = 0;
     // 1,024 elements in f32 lanes, then into f64: the rounding error stays below 1e-6 relative.
     for (let from = first; from < last; from += 1024) {
-      let low = f32x4.splat(0), high = f32x4.splat(0);
+      let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
       const until = x + (<usize> min(last, from + 1024) << 2);
-      let at = x + (<usize> from << 2);
-      for (; at + 32 <= until; at += 32) {
+      for (let at = x + (<usize> from << 2); at < until; at += 64) {
         const a = v128.load(at), b = v128.load(at, 16);
-        low = madd(a, a, low);
-        high = madd(b, b, high);
+        const c = v128.load(at, 32), d = v128.load(at, 48);
+        s0 = madd(a, a, s0), s1 = madd(b, b, s1);
+        s2 = madd(c, c, s2), s3 = madd(d, d, s3);
       }
-      for (; at < until; at += 16) {
-        const a = v128.load(at);
-        low = madd(a, a, low);
-      }
-      total += <f64> sumLanes(f32x4.add(low, high));
+      total += <f64> sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
     }
     store<f64>(results + <usize> (block << 3), total);
   }
@@ -94,7 +90,7 @@ export function column_sums(
 
 /** ln(x) for normal x > 0, relative error below 1e-6 (atanh series on [1 / sqrt 2, sqrt 2]). */
 // @ts-ignore: decorator
-
+@inline
 function log4(x: v128): v128 {
   const shifted = i32x4.sub(x, i32x4.splat(0x3f3504f3));
   const exponent = i32x4.shr_s(shifted, 23);
@@ -141,7 +137,7 @@ export function normal(
 }
 
 // @ts-ignore: decorator
-
+@inline
 function centre(w: v128): v128 {
   let p = f32x4.splat(2.81022636e-08);
   p = madd(p, w, f32x4.splat(3.43273939e-07));
@@ -155,7 +151,7 @@ function centre(w: v128): v128 {
 }
 
 // @ts-ignore: decorator
-
+@inline
 function tail(w: v128): v128 {
   let p = f32x4.splat(-0.000200214257);
   p = madd(p, w, f32x4.splat(0.000100950558));

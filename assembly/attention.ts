@@ -14,7 +14,7 @@ import { TILE_COLUMNS, TILE_ROWS } from "./tile";
 const QUERY_BLOCK: i32 = 96;
 
 // @ts-ignore: decorator
-
+@inline
 function roundUp(n: i32, step: i32): i32 {
   return (n + step - 1) / step * step;
 }
@@ -149,7 +149,7 @@ export function attention_forward(
 
 /** The first dropout counter of one query's row: rows never overlap while T <= 4096. */
 // @ts-ignore: decorator
-
+@inline
 function counterOf(n: i32, head: i32, heads: i32): u32 {
   return <u32> (n * heads + head) << 12;
 }

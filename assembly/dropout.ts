@@ -5,7 +5,7 @@ import { laneNumbers, madd, randomBits4 } from "./simd";
 
 /** 0 or 1 / (1 - p) for four neighbouring counters. */
 // @ts-ignore: decorator
-
+@inline
 export function keepScale4(counter: u32, keyA: u32, keyB: u32, p: f32): v128 {
   const counters = i32x4.add(i32x4.splat(counter), laneNumbers());
   const bits = randomBits4(counters, i32x4.splat(keyA), i32x4.splat(keyB));

@@ -2,7 +2,7 @@
 // W [C, V] in panels [ceil(V / 16), C, 16]; positions are row-major [n_positions, C].
 
 // @ts-ignore: decorator
-
+@inline
 function tokenColumn(table: usize, token: i32, channels: i32): usize {
   return table + <usize> (token >> 4) * <usize> (channels << 6) + <usize> ((token & 15) << 2);
 }

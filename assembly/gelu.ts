@@ -7,7 +7,7 @@ import { exp4, madd, nmadd } from "./simd";
  * Abramowitz and Stegun 7.1.26 with z = |x| / sqrt(2).
  */
 // @ts-ignore: decorator
-
+@inline
 function lowerTail(absolute: v128, density: v128): v128 {
   const z = f32x4.mul(absolute, f32x4.splat(0.70710678));
   const one = f32x4.splat(1);
@@ -22,14 +22,14 @@ function lowerTail(absolute: v128, density: v128): v128 {
 
 /** exp(-x^2 / 2) */
 // @ts-ignore: decorator
-
+@inline
 function bell(x: v128): v128 {
   return exp4(f32x4.mul(f32x4.mul(x, x), f32x4.splat(-0.5)));
 }
 
 /** x * Phi(x) = max(x, 0) - |x| * Phi(-|x|), absolute error below 4e-7 for |x| < 5. */
 // @ts-ignore: decorator
-
+@inline
 function exact(x: v128): v128 {
   const absolute = f32x4.abs(x);
   return nmadd(absolute, lowerTail(absolute, bell(x)), f32x4.pmax(x, f32x4.splat(0)));
@@ -37,7 +37,7 @@ function exact(x: v128): v128 {
 
 /** Phi(x) + x * phi(x) */
 // @ts-ignore: decorator
-
+@inline
 function exactSlope(x: v128): v128 {
   const b = bell(x), tail = lowerTail(f32x4.abs(x), b);
   const negative = f32x4.lt(x, f32x4.splat(0));
@@ -48,7 +48,7 @@ function exactSlope(x: v128): v128 {
 // The tanh form: x * (1 + tanh(u)) / 2 = x / (1 + exp(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3).
 /** 1 / (1 + exp(-2u)) */
 // @ts-ignore: decorator
-
+@inline
 function gate(x: v128): v128 {
   const squared = f32x4.mul(x, x), one = f32x4.splat(1);
   const inner = madd(squared, f32x4.splat(-0.0713548163), f32x4.splat(-1.5957691216));
@@ -56,7 +56,7 @@ function gate(x: v128): v128 {
 }
 
 // @ts-ignore: decorator
-
+@inline
 function tanhSlope(x: v128): v128 {
   const s = gate(x);
   const inner = madd(f32x4.mul(x, x), f32x4.splat(0.2140644488), f32x4.splat(1.5957691216));

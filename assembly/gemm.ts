@@ -35,7 +35,7 @@ export function set_scratch(pointer: usize): void {
 
 /** What a B operand is and how to read it. */
 // @ts-ignore: decorator
-
+@inline
 function packPanel(
   kind: i32,
   target: usize,

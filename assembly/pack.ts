@@ -155,7 +155,7 @@ export function packColumnsTransposed(
 
 /** Writes the transpose of four rows, `rowBytes` apart. */
 // @ts-ignore: decorator
-
+@inline
 function transpose4(to: usize, rowBytes: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
   const a0 = interleaveLow(r0, r1), a1 = interleaveHigh(r0, r1);
   const b0 = interleaveLow(r2, r3), b1 = interleaveHigh(r2, r3);

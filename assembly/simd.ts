@@ -2,21 +2,21 @@
 
 /** a * b + c in one rounding. */
 // @ts-ignore: decorator
-
+@inline
 export function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_madd(a, b, c);
 }
 
 /** c - a * b in one rounding. */
 // @ts-ignore: decorator
-
+@inline
 export function nmadd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_nmadd(a, b, c);
 }
 
 /** Sum of the four lanes, always in the order (0 + 1) + (2 + 3). */
 // @ts-ignore: decorator
-
+@inline
 export function sumLanes(v: v128): f32 {
   return (f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1)) +
     (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3));
@@ -24,7 +24,7 @@ export function sumLanes(v: v128): f32 {
 
 /** Largest of the four lanes. */
 // @ts-ignore: decorator
-
+@inline
 export function maxLanes(v: v128): f32 {
   return max(
     max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
@@ -34,28 +34,28 @@ export function maxLanes(v: v128): f32 {
 
 /** a0 b0 a1 b1 */
 // @ts-ignore: decorator
-
+@inline
 export function interleaveLow(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 0, 4, 1, 5);
 }
 
 /** a2 b2 a3 b3 */
 // @ts-ignore: decorator
-
+@inline
 export function interleaveHigh(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 2, 6, 3, 7);
 }
 
 /** The low halves of a and b. */
 // @ts-ignore: decorator
-
+@inline
 export function lowHalves(a: v128, b: v128): v128 {
   return v128.shuffle<f64>(a, b, 0, 2);
 }
 
 /** The high halves of a and b. */
 // @ts-ignore: decorator
-
+@inline
 export function highHalves(a: v128, b: v128): v128 {
   return v128.shuffle<f64>(a, b, 1, 3);
 }
@@ -65,7 +65,7 @@ export function highHalves(a: v128, b: v128): v128 {
  * Cody-Waite reduction to |r| <= ln(2) / 2, then a degree-6 polynomial. NaN stays NaN.
  */
 // @ts-ignore: decorator
-
+@inline
 export function exp4(value: v128): v128 {
   // pmin(a, b) is b < a ? b : a, so NaN in `value` must be the first operand to survive both clamps.
   const x = f32x4.pmin(f32x4.pmax(value, f32x4.splat(-87.3)), f32x4.splat(88.3));
@@ -86,7 +86,7 @@ export function exp4(value: v128): v128 {
 
 /** Four scalars 0, 1, 2, 3 as integers: the lane numbers. */
 // @ts-ignore: decorator
-
+@inline
 export function laneNumbers(): v128 {
   return i32x4(0, 1, 2, 3);
 }
@@ -96,7 +96,7 @@ export function laneNumbers(): v128 {
  * "lowbias32" constants) keyed before each round. A pure function, so that backward can ask again.
  */
 // @ts-ignore: decorator
-
+@inline
 export function randomBits4(counter: v128, keyA: v128, keyB: v128): v128 {
   let x = v128.xor(i32x4.mul(counter, i32x4.splat(0x9e3779b1)), keyA);
   x = mix4(x);
@@ -104,7 +104,7 @@ export function randomBits4(counter: v128, keyA: v128, keyB: v128): v128 {
 }
 
 // @ts-ignore: decorator
-
+@inline
 function mix4(value: v128): v128 {
   let x = v128.xor(value, i32x4.shr_u(value, 16));
   x = i32x4.mul(x, i32x4.splat(0x21f0aaad));
@@ -119,7 +119,7 @@ export function randomBits(counter: u32, keyA: u32, keyB: u32): u32 {
 }
 
 // @ts-ignore: decorator
-
+@inline
 function mix(value: u32): u32 {
   let x = value ^ (value >> 16);
   x *= 0x21f0aaad;

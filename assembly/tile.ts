@@ -21,7 +21,7 @@ export function choose_tile(useWide: i32): void {
  * start: 16 floats that every row begins from (a bias, or zeros). rowBytes: distance of C's rows.
  */
 // @ts-ignore: decorator
-
+@inline
 export function tile(
   depth: i32,
   a: usize,
@@ -40,7 +40,7 @@ export function tile(
 }
 
 // @ts-ignore: decorator
-
+@inline
 function storeRow16(c: usize, rowBytes: usize, x0: v128, x1: v128, x2: v128, x3: v128): usize {
   v128.store(c, x0);
   v128.store(c, x1, 16);
@@ -50,7 +50,7 @@ function storeRow16(c: usize, rowBytes: usize, x0: v128, x1: v128, x2: v128, x3:
 }
 
 // @ts-ignore: decorator
-
+@inline
 function addRow16(c: usize, rowBytes: usize, x0: v128, x1: v128, x2: v128, x3: v128): usize {
   const d0 = v128.load(c), d1 = v128.load(c, 16), d2 = v128.load(c, 32), d3 = v128.load(c, 48);
   const e0 = f32x4.add(x0, d0), e1 = f32x4.add(x1, d1);
@@ -59,7 +59,7 @@ function addRow16(c: usize, rowBytes: usize, x0: v128, x1: v128, x2: v128, x3: v
 }
 
 // @ts-ignore: decorator
-
+@inline
 function storeRow8(c: usize, rowBytes: usize, x0: v128, x1: v128): usize {
   v128.store(c, x0);
   v128.store(c, x1, 16);
@@ -67,21 +67,21 @@ function storeRow8(c: usize, rowBytes: usize, x0: v128, x1: v128): usize {
 }
 
 // @ts-ignore: decorator
-
+@inline
 function addRow8(c: usize, rowBytes: usize, x0: v128, x1: v128): usize {
   return storeRow8(c, rowBytes, f32x4.add(x0, v128.load(c)), f32x4.add(x1, v128.load(c, 16)));
 }
 
 /** Even lanes of a, odd lanes of b. */
 // @ts-ignore: decorator
-
+@inline
 function evenOdd(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 0, 5, 2, 7);
 }
 
 /** Low half of a, high half of b. */
 // @ts-ignore: decorator
-
+@inline
 function lowHigh(a: v128, b: v128): v128 {
   return v128.shuffle<f32>(a, b, 0, 1, 6, 7);
 }
