@@ -20,6 +20,8 @@ export class Pool {
   readonly #control: Control;
   readonly #workers: Worker[] = [];
   readonly #kernels: Map<string, { readonly index: number; readonly call: Kernel }>;
+  /** Where to add up each kernel's milliseconds, or null not to. */
+  profile: Map<string, number> | null = null;
 
   private constructor(
     memory: WebAssembly.Memory,
@@ -61,6 +63,14 @@ export class Pool {
    * @throws the error of whichever thread failed, after all threads came to rest
    */
   run(name: string, total: number, chunk: number, ...args: number[]): void {
+    if (this.profile === null) return this.#run(name, total, chunk, args);
+    const start = performance.now();
+    this.#run(name, total, chunk, args);
+    const before = this.profile.get(name) ?? 0;
+    this.profile.set(name, before + performance.now() - start);
+  }
+
+  #run(name: string, total: number, chunk: number, args: readonly number[]): void {
     const kernel = this.#kernels.get(name);
     if (kernel === undefined) throw new ReferenceError(`no kernel named ${name}`);
     if (this.#workers.length === 0 || total <= chunk) {

@@ -1,0 +1,185 @@
+// deno task bench: measures the kernels, a training step and generation on this machine, in this run.
+
+import process from "node:process";
+import { adamw, Runtime } from "../kernels/mod.ts";
+import { type Batch, GPT, type Preset, presets } from "../model/mod.ts";
+import { fastest, fmaPeak, type GemmResult, measureGemm } from "./bench_gemm.ts";
+import { Blas } from "./blas.ts";
+
+/** A batch of B sequences of T made-up tokens. */
+function batchOf(B: number, T: number, vocabulary: number): Batch {
+  const N = B * T;
+  const token = (i: number) => (i * 7919 + 13) % vocabulary;
+  return {
+    tokens: Int32Array.from({ length: N }, (_, i) => token(i)),
+    targets: Int32Array.from({ length: N }, (_, i) => token(i + 1)),
+    positions: Int32Array.from({ length: N }, (_, i) => i % T),
+    offsets: Int32Array.from({ length: B + 1 }, (_, b) => b * T),
+  };
+}
+
+const UPDATE = {
+  learningRate: 1e-4,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0.01,
+  clip: 1,
+};
+
+/** One training step's time in milliseconds, and where it goes. */
+interface StepResult {
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly step_ms: number;
+  /** A pass without dropout or gradient. */
+  readonly forward_ms: number;
+  readonly backward_ms: number;
+  readonly optimizer_ms: number;
+  readonly tokens_per_second: number;
+  /** Of the step's time, in percent. */
+  readonly gemm_percent: number;
+  readonly adamw_percent: number;
+}
+
+const MATRIX_KERNELS = ["gemm", "pack_rows", "pack_rows_transposed"];
+
+/** The fastest of `rounds` steps. */
+function measureStep(model: GPT, B: number, T: number, rounds: number): StepResult {
+  const batch = batchOf(B, T, model.configuration.vocab_size);
+  const { pool } = model.runtime;
+  const tokens = B * T;
+  let step = 0;
+  const forward = fastest(rounds, () => model.evaluate(batch)) * 1000;
+  let best = { accumulate: 0, update: 0, total: Infinity, kernels: new Map<string, number>() };
+  for (let round = 0; round < rounds + 2; round++) {
+    const kernels = new Map<string, number>();
+    pool.profile = kernels;
+    step++;
+    const start = performance.now();
+    model.accumulate(batch, { normalizer: tokens, labelSmoothing: 0, seed: 1, step, microStep: 0 });
+    const middle = performance.now();
+    model.update({ ...UPDATE, step });
+    const end = performance.now();
+    pool.profile = null;
+    if (end - start < best.total) {
+      best = { accumulate: middle - start, update: end - middle, total: end - start, kernels };
+    }
+  }
+  const share = (names: readonly string[]) =>
+    100 * names.reduce((sum, name) => sum + (best.kernels.get(name) ?? 0), 0) / best.total;
+  return {
+    sequences: B,
+    tokens,
+    step_ms: best.total,
+    forward_ms: forward,
+    backward_ms: best.accumulate - forward,
+    optimizer_ms: best.update,
+    tokens_per_second: tokens / best.total * 1000,
+    gemm_percent: share(MATRIX_KERNELS),
+    adamw_percent: share(["adamw", "sum_of_squares"]),
+  };
+}
+
+/** GB/s that AdamW reads and writes: four arrays each way. */
+function measureAdamW(model: GPT): number {
+  const { parameters, runtime } = model;
+  const seconds = fastest(8, () =>
+    adamw(
+      runtime,
+      parameters.array("parameter"),
+      parameters.array("gradient"),
+      parameters.array("exp_avg"),
+      parameters.array("exp_avg_sq"),
+      parameters.length,
+      { ...UPDATE, gradientScale: 1, step: 1 },
+    ));
+  return parameters.length * 4 * 8 / seconds / 1e9;
+}
+
+/** GB/s of plain reading over the model's parameters, on all threads. */
+function measureRead(model: GPT): number {
+  const { parameters, runtime } = model;
+  return runtime.arena.scope(() => {
+    const result = runtime.arena.allocate([16]);
+    const lines = Math.floor(parameters.length / 16);
+    const seconds = fastest(5, () =>
+      runtime.pool.run(
+        "memory_read",
+        lines,
+        4096,
+        parameters.array("parameter"),
+        result.pointer,
+      ));
+    return lines * 64 / seconds / 1e9;
+  });
+}
+
+/** Tokens per second behind a short prompt, one at a time through the cache. */
+function measureGeneration(model: GPT, tokens: number): number {
+  const cache = model.createCache(tokens + 8);
+  cache.append([464, 2068, 7586, 21831]);
+  cache.append([11]);
+  const start = performance.now();
+  for (let i = 0; i < tokens; i++) cache.append([i * 31 % 50257]);
+  const seconds = (performance.now() - start) / 1000;
+  cache.dispose();
+  return tokens / seconds;
+}
+
+/** What to measure. */
+export interface BenchOptions {
+  readonly model: Preset;
+  readonly threads: number;
+  /** Tokens of the matrix products. */
+  readonly sizes: readonly number[];
+  readonly rounds: number;
+  /** Path of an OpenBLAS library, or null. */
+  readonly blas: string | null;
+  /** Called before each part, which takes a while. */
+  readonly progress: (what: string) => void;
+}
+
+/** All figures, each measured in this call. */
+export async function measure(o: BenchOptions) {
+  const configuration = presets[o.model];
+  const gemm: GemmResult[] = [];
+  let fma_peak_gflops = 0, kernel = "", openblas_core: string | undefined;
+  for (const threads of new Set([1, o.threads])) {
+    const runtime = await Runtime.start({ threads });
+    const blas = o.blas === null ? null : new Blas(o.blas, runtime.memory);
+    kernel = runtime.kernel;
+    openblas_core = blas?.core;
+    for (const n of o.sizes) {
+      o.progress(`matrix products, ${n} tokens, ${threads} thread${threads === 1 ? "" : "s"}`);
+      fma_peak_gflops = Math.max(fma_peak_gflops, fmaPeak(runtime));
+      gemm.push(...measureGemm(runtime, configuration, n, blas, ["forward", "input", "weight"]));
+    }
+    blas?.close();
+    runtime.close();
+  }
+  const runtime = await Runtime.start({ threads: o.threads });
+  o.progress(`training steps of ${o.model}`);
+  const model = new GPT(runtime, configuration, { training: true });
+  model.initialize(1);
+  const steps = [[1, 64], [4, 64]].map(([B, T]) => measureStep(model, B!, T!, o.rounds));
+  o.progress("optimiser and memory");
+  const adamw_gbps = measureAdamW(model), memory_read_gbps = measureRead(model);
+  o.progress("generation");
+  const generate_tokens_per_second = measureGeneration(model, 64);
+  runtime.close();
+  return {
+    model: o.model,
+    threads: o.threads,
+    kernel,
+    ...(openblas_core === undefined ? {} : { openblas_core }),
+    fma_peak_gflops,
+    gemm,
+    train_tokens_per_second: steps[1]!.tokens_per_second,
+    steps,
+    adamw_gbps,
+    memory_read_gbps,
+    generate_tokens_per_second,
+    peak_rss_mb: process.resourceUsage().maxRSS / 1024,
+  };
+}

@@ -1,0 +1,3 @@
+export function parseArgs(x: string[]) {
+  return x;
+}
