@@ -27,3 +27,13 @@ export function checkIndices(
 export function checkMultiple(what: string, x: number, factor: number): void {
   if (x % factor !== 0) throw new RangeError(`${what}: must be a multiple of ${factor}, got ${x}`);
 }
+
+/**
+ * The two dimensions of a matrix.
+ * @throws RangeError when it is none
+ */
+export function matrixShape(what: string, x: Tensor): [rows: number, channels: number] {
+  const [rows, channels] = x.shape;
+  if (x.shape.length !== 2) throw new RangeError(`${what}: must be a matrix, got [${x.shape}]`);
+  return [rows!, channels!];
+}

@@ -11,6 +11,11 @@ export {
   type Weight,
   weightLength,
 } from "./linear.ts";
-export * from "./operations.ts";
+export * from "./attention.ts";
+export * from "./elementwise.ts";
+export * from "./embedding.ts";
+export * from "./layernorm.ts";
+export * from "./loss.ts";
+export * from "./optimizer.ts";
 export type { TileName } from "./probe.ts";
 export { Runtime, type RuntimeOptions } from "./runtime.ts";

@@ -1,0 +1,136 @@
+// Causal attention: typed wrappers that check shapes and sequence boundaries.
+
+import type { Tensor } from "./arena.ts";
+import { checkMultiple, checkShape, matrixShape } from "./check.ts";
+import type { DropoutStream } from "./elementwise.ts";
+import type { Runtime } from "./runtime.ts";
+
+export interface AttentionShape {
+  readonly heads: number;
+  /** First token of each sequence, and N at the end: [B + 1]. */
+  readonly offsets: Tensor;
+}
+
+/** out [N, C] = causal attention over qkv [N, 3C]; logSumExp [N, H] is kept for backward. */
+export function attentionForward(
+  runtime: Runtime,
+  out: Tensor,
+  logSumExp: Tensor,
+  qkv: Tensor,
+  { heads, offsets }: AttentionShape,
+  stream: DropoutStream,
+): void {
+  const [rows, channels] = matrixShape("attentionForward out", out);
+  checkAttention("attentionForward", runtime, qkv, logSumExp, rows, channels, heads, offsets);
+  runtime.pool.run(
+    "attention_forward",
+    (offsets.shape[0]! - 1) * heads,
+    1,
+    qkv.pointer,
+    offsets.pointer,
+    out.pointer,
+    logSumExp.pointer,
+    channels,
+    heads,
+    stream.p,
+    stream.keyA,
+    stream.keyB,
+  );
+}
+
+/** dqkv [N, 3C] from dout [N, C]. */
+export function attentionBackward(
+  runtime: Runtime,
+  dqkv: Tensor,
+  dout: Tensor,
+  qkv: Tensor,
+  logSumExp: Tensor,
+  { heads, offsets }: AttentionShape,
+  stream: DropoutStream,
+): void {
+  const [rows, channels] = matrixShape("attentionBackward dout", dout);
+  checkAttention("attentionBackward", runtime, qkv, logSumExp, rows, channels, heads, offsets);
+  checkShape("attentionBackward dqkv", dqkv, qkv.shape);
+  runtime.pool.run(
+    "attention_backward",
+    (offsets.shape[0]! - 1) * heads,
+    1,
+    qkv.pointer,
+    offsets.pointer,
+    dout.pointer,
+    logSumExp.pointer,
+    dqkv.pointer,
+    channels,
+    heads,
+    stream.p,
+    stream.keyA,
+    stream.keyB,
+  );
+}
+
+/** Longest sequence that dropout's counters and a thread's scratch are made for. */
+const LONGEST = 4096;
+const WIDEST_HEAD = 256;
+
+function checkAttention(
+  what: string,
+  runtime: Runtime,
+  qkv: Tensor,
+  logSumExp: Tensor,
+  rows: number,
+  channels: number,
+  heads: number,
+  offsets: Tensor,
+): void {
+  checkShape(`${what} qkv`, qkv, [rows, 3 * channels]);
+  checkShape(`${what} logSumExp`, logSumExp, [rows, heads]);
+  checkMultiple(`${what} channels`, channels, heads);
+  if (channels / heads > WIDEST_HEAD) {
+    throw new RangeError(
+      `${what}: a head has ${channels / heads} channels, at most ${WIDEST_HEAD}`,
+    );
+  }
+  const starts = runtime.i32(offsets);
+  if (starts[0] !== 0 || starts[starts.length - 1] !== rows) {
+    throw new RangeError(`${what} offsets: must run from 0 to ${rows}`);
+  }
+  for (let b = 1; b < starts.length; b++) {
+    const length = starts[b]! - starts[b - 1]!;
+    if (length >= 1 && length <= LONGEST) continue;
+    throw new RangeError(
+      `${what}: sequence ${b - 1} has ${length} tokens, must be 1 to ${LONGEST}`,
+    );
+  }
+}
+
+/** Attention of new tokens (the last rows of keys and values [capacity, C]) over `past` + themselves. */
+export function attentionCached(
+  runtime: Runtime,
+  out: Tensor,
+  qkv: Tensor,
+  keys: Tensor,
+  values: Tensor,
+  heads: number,
+  past: number,
+): void {
+  const [rows, channels] = matrixShape("attentionCached out", out);
+  const [capacity] = matrixShape("attentionCached keys", keys);
+  checkShape("attentionCached qkv", qkv, [rows, 3 * channels]);
+  checkShape("attentionCached keys", keys, [capacity, channels]);
+  checkShape("attentionCached values", values, [capacity, channels]);
+  if (past + rows > Math.min(capacity, LONGEST)) {
+    throw new RangeError(`attentionCached: ${past} + ${rows} tokens, room for ${capacity}`);
+  }
+  runtime.pool.run(
+    "attention_cached",
+    rows * heads,
+    Math.max(1, Math.ceil(rows * heads / (runtime.threads * 2))),
+    qkv.pointer,
+    keys.pointer,
+    values.pointer,
+    out.pointer,
+    channels,
+    heads,
+    past,
+  );
+}

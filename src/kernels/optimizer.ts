@@ -1,0 +1,73 @@
+// AdamW, the gradient's norm and seeded initial values: typed wrappers over whole arrays.
+
+import { checkMultiple } from "./check.ts";
+import { ELEMENTS_PER_CHUNK } from "./chunks.ts";
+import type { Runtime } from "./runtime.ts";
+
+export interface AdamWStep {
+  readonly gradientScale: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly epsilon: number;
+  /** Counts from 1. */
+  readonly step: number;
+}
+
+/** One AdamW step over `length` floats (a multiple of 16) of four arrays; gradients become zero. */
+export function adamw(
+  runtime: Runtime,
+  parameters: number,
+  gradients: number,
+  moments: number,
+  squares: number,
+  length: number,
+  o: AdamWStep,
+): void {
+  checkMultiple("adamw length", length, 16);
+  runtime.pool.run(
+    "adamw",
+    length / 16,
+    ELEMENTS_PER_CHUNK / 16,
+    parameters,
+    gradients,
+    moments,
+    squares,
+    o.gradientScale,
+    o.beta1,
+    o.beta2,
+    1 - o.learningRate * o.weightDecay,
+    o.learningRate / (1 - o.beta1 ** o.step),
+    1 / Math.sqrt(1 - o.beta2 ** o.step),
+    o.epsilon,
+  );
+}
+
+const SQUARES_BLOCK = 65536; // as in assembly/adamw.ts
+
+/** Sum of squares of `length` floats (a multiple of 16), the same for every number of threads. */
+export function sumOfSquares(runtime: Runtime, pointer: number, length: number): number {
+  checkMultiple("sumOfSquares length", length, 16);
+  const blocks = Math.ceil(length / SQUARES_BLOCK);
+  return runtime.arena.scope(() => {
+    const results = runtime.arena.allocate([blocks * 2]); // f64
+    runtime.pool.run("sum_of_squares", blocks, 1, results.pointer, pointer, length);
+    const sums = new Float64Array(runtime.memory.buffer, results.pointer, blocks);
+    return sums.reduce((total, sum) => total + sum, 0);
+  });
+}
+
+/** Fills `length` floats (a multiple of 16) with deviation * normal(0, 1) of the stream of two keys. */
+export function fillNormal(
+  runtime: Runtime,
+  pointer: number,
+  length: number,
+  deviation: number,
+  keyA: number,
+  keyB: number,
+): void {
+  checkMultiple("fillNormal length", length, 16);
+  const chunk = ELEMENTS_PER_CHUNK / 16;
+  runtime.pool.run("normal", length / 16, chunk, pointer, deviation, keyA, keyB);
+}
