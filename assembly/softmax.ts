@@ -68,16 +68,10 @@ function sumOf(row: usize, count: i32): f64 {
   return f64x2.extract_lane(both, 0) + f64x2.extract_lane(both, 1) + rest;
 }
 
-/** Index of the first largest element. */
-function argmax(row: usize, count: i32, highest: f32): i32 {
-  for (let i = 0; i < count; i++) if (load<f32>(row + <usize> (i << 2)) == highest) return i;
-  return -1;
-}
-
 /**
  * Rows [start, end) of logits [rows, stride], of which the first V count. With q the targets smoothed by
  * s (Szegedy et al. 2016; 1 - s on the target, s / V on every class, as PyTorch has it):
- *   results [rows, 3]: cross-entropy with q, without smoothing, and 1 where the target is the argmax
+ *   results [rows, 3]: cross-entropy with q, without smoothing, and 1 where no logit is larger than the target's
  *   gradient != 0: logits become (softmax - q) * weights[row] * scale, zeros from V to stride
  * A row without a target (-1) gets zeros.
  */
@@ -107,14 +101,13 @@ export function cross_entropy(
     const z = <f64> load<f32>(atTarget);
     const highest = highestOf(row, V);
     const average = smoothing > 0 ? sumOf(row, V) / <f64> V : 0;
-    const hit = argmax(row, V, highest) == target;
     // Without a gradient the logits are not needed any more either.
     const total = exponentials(row, row, V, highest);
     const logSum = <f64> highest + Math.log(<f64> total);
     const s = <f64> smoothing;
     store<f32>(result, <f32> (logSum - (1 - s) * z - s * average));
     store<f32>(result, <f32> (logSum - z), 4);
-    store<f32>(result, hit ? 1 : 0, 8);
+    store<f32>(result, z == <f64> highest ? 1 : 0, 8);
     if (!gradient) continue;
     const factor = load<f32>(weights + <usize> (n << 2)) * scale;
     gradientRow(row, V, factor / total, -factor * smoothing / <f32> V);
