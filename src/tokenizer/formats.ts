@@ -1,0 +1,62 @@
+// The formats in which a conversation becomes one text, and the other way: where an answer ends.
+
+/** One turn of a conversation. */
+export interface Message {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string;
+}
+
+/** A run of a rendered text; `answer` tells what the assistant says from what it is given. */
+export interface Segment {
+  readonly text: string;
+  readonly answer: boolean;
+}
+
+export type FormatName = "human-assistant" | "user-ai" | "q-a" | "question-answer" | "plain";
+
+/** How to spell a conversation. */
+export interface ChatFormat {
+  readonly name: FormatName;
+  /** What stands before a user's turn and before an answer, empty in `plain`. */
+  readonly user: string;
+  readonly assistant: string;
+}
+
+export const formats: Readonly<Record<FormatName, ChatFormat>> = {
+  "human-assistant": { name: "human-assistant", user: "Human:", assistant: "Assistant:" },
+  "user-ai": { name: "user-ai", user: "User:", assistant: "AI:" },
+  "q-a": { name: "q-a", user: "Q:", assistant: "A:" },
+  "question-answer": { name: "question-answer", user: "Question:", assistant: "Answer:" },
+  plain: { name: "plain", user: "", assistant: "" },
+};
+
+export const formatNames = Object.keys(formats) as FormatName[];
+
+/**
+ * A conversation's text in runs: turns on lines of their own, each behind its speaker's label. An answer's
+ * run begins with the space behind the label, so that it tokenises as it will be generated.
+ */
+export function render(format: ChatFormat, messages: readonly Message[]): Segment[] {
+  const segments: Segment[] = [];
+  messages.forEach(({ role, content }, index) => {
+    const line = index === 0 ? "" : "\n";
+    if (role === "assistant") {
+      segments.push({ text: line + format.assistant, answer: false });
+      segments.push({ text: (format.assistant === "" ? "" : " ") + content, answer: true });
+    } else if (role === "user" && format.user !== "") {
+      segments.push({ text: `${line}${format.user} ${content}`, answer: false });
+    } else segments.push({ text: line + content, answer: false });
+  });
+  return segments.filter(({ text }) => text !== "");
+}
+
+/** The text behind which the model answers. */
+export function renderPrompt(format: ChatFormat, messages: readonly Message[]): string {
+  const asked = render(format, messages).map(({ text }) => text).join("");
+  return `${asked}\n${format.assistant}`;
+}
+
+/** Texts that end an answer: the start of the user's next turn, or of the assistant's own. */
+export function stopTexts(format: ChatFormat): string[] {
+  return [format.user, format.assistant].filter((label) => label !== "").map((label) => `\n${label}`);
+}

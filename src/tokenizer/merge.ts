@@ -1,0 +1,89 @@
+// Byte-pair merging with a heap: n log n, where looking for the best pair anew each time is n^2.
+
+/** A binary min-heap of numbers. */
+class Heap {
+  readonly #items: number[] = [];
+
+  get size(): number {
+    return this.#items.length;
+  }
+
+  push(value: number): void {
+    const items = this.#items;
+    let at = items.length;
+    items.push(value);
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (items[parent]! <= value) break;
+      items[at] = items[parent]!;
+      at = parent;
+    }
+    items[at] = value;
+  }
+
+  pop(): number {
+    const items = this.#items;
+    const top = items[0]!, value = items.pop()!;
+    const count = items.length;
+    if (count === 0) return top;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= count) break;
+      if (child + 1 < count && items[child + 1]! < items[child]!) child++;
+      if (items[child]! >= value) break;
+      items[at] = items[child]!;
+      at = child;
+    }
+    items[at] = value;
+    return top;
+  }
+}
+
+/** Above any position, so that rank * this + position orders by rank, then leftmost first. */
+const POSITIONS = 2 ** 32;
+
+/**
+ * The tokens of one piece of text: merges the neighbours whose union has the lowest rank, leftmost first,
+ * until no union is a token.
+ * @param bytes the piece, a character for each byte
+ * @param ranks tokens by their bytes, spelled likewise; every single byte is one
+ */
+export function mergeBytes(bytes: string, ranks: ReadonlyMap<string, number>): number[] {
+  const n = bytes.length;
+  // Parts as a doubly linked list over their first bytes; next[start] is also a part's end.
+  const next = Int32Array.from({ length: n }, (_, i) => i + 1);
+  const previous = Int32Array.from({ length: n }, (_, i) => i - 1);
+  const alive = new Uint8Array(n).fill(1);
+  const heap = new Heap();
+
+  /** Rank of the union of the part at `start` and the one behind it. */
+  const unionRank = (start: number): number | undefined => {
+    const middle = next[start]!;
+    return middle < n ? ranks.get(bytes.slice(start, next[middle])) : undefined;
+  };
+  const offer = (start: number) => {
+    const rank = unionRank(start);
+    if (rank !== undefined) heap.push(rank * POSITIONS + start);
+  };
+
+  for (let start = 0; start < n - 1; start++) offer(start);
+  while (heap.size > 0) {
+    const entry = heap.pop();
+    const start = entry % POSITIONS;
+    // Offers that a merge has overtaken stay in the heap, and are recognised here.
+    if (alive[start] === 0 || unionRank(start) !== (entry - start) / POSITIONS) continue;
+    const middle = next[start]!;
+    alive[middle] = 0;
+    next[start] = next[middle]!;
+    if (next[start]! < n) previous[next[start]!] = start;
+    offer(start);
+    if (previous[start]! >= 0) offer(previous[start]!);
+  }
+
+  const tokens: number[] = [];
+  for (let start = 0; start < n; start = next[start]!) {
+    tokens.push(ranks.get(bytes.slice(start, next[start]))!);
+  }
+  return tokens;
+}

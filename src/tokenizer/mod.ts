@@ -1,0 +1,20 @@
+// The tokenizer, its special tokens, and the formats of conversations.
+
+export {
+  type ChatFormat,
+  type FormatName,
+  formatNames,
+  formats,
+  type Message,
+  render,
+  renderPrompt,
+  type Segment,
+  stopTexts,
+} from "./formats.ts";
+export { special, specialText, VOCABULARY_SIZE } from "./special.ts";
+export {
+  createStreamDecoder,
+  loadTokenizer,
+  type StreamDecoder,
+  type Tokenizer,
+} from "./tokenizer.ts";
