@@ -1,8 +1,8 @@
 // The program's entry: finds the subcommand, and turns errors into exit codes.
 
 import {
-  COMMON_OPTIONS,
   type CommandSpecification,
+  COMMON_OPTIONS,
   helpText,
   invocation,
   type OptionTable,

@@ -59,7 +59,9 @@ export function run(args: string[]): Promise<number> {
   ];
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
   for (const row of rows) {
-    const cells = row.map((cell, i) => i === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[i]!));
+    const cells = row.map((cell, i) =>
+      i === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[i]!)
+    );
     console.log(cells.join("  "));
   }
   console.log(`\nMemory with ${models[0]!.tokens} tokens in a batch, or of context.`);

@@ -12,7 +12,11 @@ export type OptionSpecification =
   & Common
   & (
     | { readonly type: "boolean" }
-    | { readonly type: "string"; readonly placeholder: string; readonly choices?: readonly string[] }
+    | {
+      readonly type: "string";
+      readonly placeholder: string;
+      readonly choices?: readonly string[];
+    }
     | { readonly type: "strings"; readonly placeholder: string }
     | {
       readonly type: "number" | "integer";
@@ -112,7 +116,9 @@ function parseNumber(name: string, option: OptionSpecification, text: string): n
   const { minimum = -Infinity, maximum = Infinity, above = false } = option;
   const whole = option.type === "integer";
   const fits = (above ? value > minimum : value >= minimum) && value <= maximum;
-  if (text.trim() !== "" && fits && Number.isFinite(value) && (!whole || Number.isSafeInteger(value))) {
+  if (
+    text.trim() !== "" && fits && Number.isFinite(value) && (!whole || Number.isSafeInteger(value))
+  ) {
     return value;
   }
   const kind = whole ? "a whole number" : "a number";

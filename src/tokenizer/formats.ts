@@ -58,5 +58,7 @@ export function renderPrompt(format: ChatFormat, messages: readonly Message[]): 
 
 /** Texts that end an answer: the start of the user's next turn, or of the assistant's own. */
 export function stopTexts(format: ChatFormat): string[] {
-  return [format.user, format.assistant].filter((label) => label !== "").map((label) => `\n${label}`);
+  return [format.user, format.assistant].filter((label) => label !== "").map((label) =>
+    `\n${label}`
+  );
 }

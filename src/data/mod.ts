@@ -1,0 +1,14 @@
+// The data pipeline: files to entries, entries to examples, examples to batches.
+
+export { batchesOf, collate, type RaggedBatch, totalWeight } from "./batch.ts";
+export type { Conversation, Entry, PlainText } from "./entry.ts";
+export {
+  type Example,
+  type ExampleOptions,
+  type Examples,
+  type FormatChoice,
+  makeExamples,
+} from "./examples.ts";
+export { randomNumbers, shuffled } from "./random.ts";
+export { readEntries, type ReadOptions, type ReadResult } from "./read.ts";
+export { type Split, splitEntries } from "./split.ts";

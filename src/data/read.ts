@@ -1,0 +1,125 @@
+// Reads data files: JSON lines, a JSON list, or plain text.
+
+import { UserError } from "../errors.ts";
+import type { Entry } from "./entry.ts";
+import { entryOf, ShapeError } from "./shapes.ts";
+
+export interface ReadOptions {
+  /** Leave bad lines out and report them, instead of refusing the file. */
+  readonly skipBadLines?: boolean;
+}
+
+export interface ReadResult {
+  readonly entries: Entry[];
+  /** "file:line: reason" of every line left out. */
+  readonly skipped: string[];
+}
+
+/** How many bad lines an error names. */
+const NAMED = 3;
+
+/**
+ * Entries of several files, in order.
+ * @throws UserError for a file that cannot be read, a bad line unless they are skipped, or no entry at all
+ */
+export function readEntries(paths: readonly string[], options: ReadOptions = {}): ReadResult {
+  const entries: Entry[] = [], bad: string[] = [];
+  for (const path of paths) readFile(path, entries, bad);
+  if (bad.length > 0 && !options.skipBadLines) {
+    const more = bad.length > NAMED ? `; and ${bad.length - NAMED} more` : "";
+    throw new UserError(
+      `${
+        bad.slice(0, NAMED).join("; ")
+      }${more}. Mend them, or leave them out with --skip-bad-lines`,
+    );
+  }
+  if (entries.length === 0) throw new UserError(`${paths.join(", ")}: nothing to learn from`);
+  return { entries, skipped: bad };
+}
+
+function readFile(path: string, entries: Entry[], bad: string[]): void {
+  const bytes = readBytes(path);
+  const extension = path.slice(path.lastIndexOf(".")).toLowerCase();
+  if (extension === ".jsonl" || extension === ".ndjson") {
+    return readLines(path, bytes, entries, bad);
+  }
+  const text = decode(bytes, path);
+  if (extension === ".json") return readList(path, text, entries, bad);
+  if (extension !== ".txt" && extension !== ".md") {
+    throw new UserError(`${path}: must end in .jsonl, .ndjson, .json, .txt or .md`);
+  }
+  const content = text.replaceAll("\r\n", "\n").trim();
+  if (content !== "") entries.push({ kind: "text", text: content, source: path });
+}
+
+function readBytes(path: string): Uint8Array {
+  try {
+    if (!Deno.statSync(path).isFile) throw new UserError(`${path}: is not a file`);
+    return Deno.readFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new UserError(`${path}: there is no such file`);
+    }
+    if (error instanceof Deno.errors.PermissionDenied) {
+      throw new UserError(`${path}: there is no permission to read it`);
+    }
+    throw error;
+  }
+}
+
+/** @throws UserError when the bytes are no UTF-8 */
+function decode(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new UserError(`${where}: is not UTF-8 text`);
+  }
+}
+
+/** The parts of a file between line feeds. */
+function* linesOf(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let start = 0; start < bytes.length;) {
+    const end = bytes.indexOf(10, start);
+    yield bytes.subarray(start, end < 0 ? bytes.length : end);
+    if (end < 0) return;
+    start = end + 1;
+  }
+}
+
+function readLines(path: string, bytes: Uint8Array, entries: Entry[], bad: string[]): void {
+  let number = 0;
+  for (const line of linesOf(bytes)) {
+    const source = `${path}:${++number}`;
+    try {
+      const text = decode(line, source).trim();
+      if (text !== "") entries.push(entryOf(JSON.parse(text), source));
+    } catch (error) {
+      bad.push(reasonOf(error, source));
+    }
+  }
+}
+
+function readList(path: string, text: string, entries: Entry[], bad: string[]): void {
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(reasonOf(error, path));
+  }
+  (Array.isArray(list) ? list : [list]).forEach((value, i) => {
+    const source = `${path}[${i}]`;
+    try {
+      entries.push(entryOf(value, source));
+    } catch (error) {
+      bad.push(reasonOf(error, source));
+    }
+  });
+}
+
+/** "where: what is wrong" for an error that the data cause. */
+function reasonOf(error: unknown, source: string): string {
+  if (error instanceof UserError) return error.message;
+  if (error instanceof ShapeError) return `${source}: ${error.message}`;
+  if (error instanceof SyntaxError) return `${source}: is not valid JSON (${error.message})`;
+  throw error;
+}

@@ -1,0 +1,98 @@
+// The shapes of JSON in which people keep conversations, each turned into an entry.
+
+import type { Message } from "../tokenizer/mod.ts";
+import type { Entry } from "./entry.ts";
+
+/** Why a line is no entry. */
+export class ShapeError extends Error {}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const ROLES: Readonly<Record<string, Message["role"]>> = {
+  system: "system",
+  user: "user",
+  human: "user",
+  prompter: "user",
+  assistant: "assistant",
+  gpt: "assistant",
+  bot: "assistant",
+  ai: "assistant",
+  model: "assistant",
+  chatgpt: "assistant",
+};
+
+/** A field's text, trimmed. */
+function textOf(fields: Fields, name: string, where = ""): string {
+  const value = fields[name];
+  if (typeof value !== "string") {
+    throw new ShapeError(`${where}"${name}" must be text, is ${kindOf(value)}`);
+  }
+  const text = value.trim();
+  if (text === "") throw new ShapeError(`${where}"${name}" is empty`);
+  return text;
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (value === null) return "null";
+  return Array.isArray(value) ? "a list" : `a ${typeof value}`;
+}
+
+/** Turns of a list whose items name a role and a content. */
+function turns(list: unknown, name: string, role: string, content: string): Message[] {
+  if (!Array.isArray(list)) throw new ShapeError(`"${name}" must be a list, is ${kindOf(list)}`);
+  const messages = list.map((item: unknown, i): Message => {
+    const where = `${name}[${i}] `;
+    if (typeof item !== "object" || item === null) {
+      throw new ShapeError(`${where}must be an object, is ${kindOf(item)}`);
+    }
+    const speaker = textOf(item as Fields, role, where);
+    const known = Object.hasOwn(ROLES, speaker.toLowerCase()) && ROLES[speaker.toLowerCase()];
+    if (!known) {
+      throw new ShapeError(
+        `${where}"${role}" must be system, user or assistant, is ${JSON.stringify(speaker)}`,
+      );
+    }
+    return { role: known, content: textOf(item as Fields, content, where) };
+  });
+  if (!messages.some((message) => message.role === "assistant")) {
+    throw new ShapeError(`"${name}" holds no assistant's turn to learn from`);
+  }
+  return messages;
+}
+
+/** A question and its answer. */
+function pair(question: string, answer: string): Message[] {
+  return [{ role: "user", content: question }, { role: "assistant", content: answer }];
+}
+
+/**
+ * The entry of a parsed line.
+ * @throws ShapeError when it has none of the known shapes
+ */
+export function entryOf(value: unknown, source: string): Entry {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ShapeError(`must be an object, is ${kindOf(value)}`);
+  }
+  const fields = value as Fields;
+  const conversation = (messages: Message[]): Entry => ({ kind: "conversation", messages, source });
+  if ("messages" in fields) {
+    return conversation(turns(fields.messages, "messages", "role", "content"));
+  }
+  if ("conversations" in fields) {
+    return conversation(turns(fields.conversations, "conversations", "from", "value"));
+  }
+  if ("instruction" in fields) {
+    const input = fields.input;
+    const context = typeof input === "string" && input.trim() !== "" ? `\n${input.trim()}` : "";
+    return conversation(pair(textOf(fields, "instruction") + context, textOf(fields, "output")));
+  }
+  if ("prompt" in fields) {
+    return conversation(pair(textOf(fields, "prompt"), textOf(fields, "completion")));
+  }
+  if ("text" in fields) return { kind: "text", text: textOf(fields, "text"), source };
+  throw new ShapeError(
+    "has none of the known shapes: messages, conversations, prompt and completion, " +
+      "instruction and output, text",
+  );
+}
