@@ -11,7 +11,7 @@ import {
   weightLength,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "../model/mod.ts";
-import { Blas, type BlasMatrix } from "./blas.ts";
+import type { Blas, BlasMatrix } from "./blas.ts";
 
 /** Seconds of the fastest of several runs: what the machine can do when nothing disturbs it. */
 export function fastest(rounds: number, work: () => void): number {

@@ -1,0 +1,184 @@
+// A checkpoint: config.json, model.safetensors, and under training/ what continuing a run needs.
+
+import { UserError } from "../errors.ts";
+import { type ArrayKind, type Configuration, type GPT, parameterTable } from "../model/mod.ts";
+import { type FormatName, formats } from "../tokenizer/mod.ts";
+import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
+import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
+
+/** What we add to Hugging Face's configuration, under `illuminator`. */
+export interface Metadata {
+  /** The format that conversations were trained in first. */
+  readonly format: FormatName;
+  /** Optimiser steps and epochs behind these weights. */
+  readonly step: number;
+  readonly epoch: number;
+  /** The recipe as it was really used. */
+  readonly recipe?: unknown;
+}
+
+export interface SaveOptions {
+  readonly metadata: Metadata;
+  /** What continuing needs beside weights: adds training/ with the moments. */
+  readonly training?: {
+    readonly state: unknown;
+    /** Lines of JSON. */
+    readonly history: string;
+  };
+}
+
+const MOMENTS = ["exp_avg", "exp_avg_sq"] as const;
+const CONFIG = "config.json", MODEL = "model.safetensors";
+const OPTIMIZER = "training/optimizer.safetensors", STATE = "training/state.json";
+const HISTORY = "training/history.jsonl";
+
+/** Replaces the checkpoint in `directory` as a whole. */
+export function saveCheckpoint(directory: string, model: GPT, options: SaveOptions): void {
+  const table = parameterTable(model.configuration);
+  const sources = (kind: ArrayKind, prefix: string) =>
+    table.map(({ name, shape }) => ({
+      name: prefix + name,
+      shape,
+      values: () => model.readParameter(name, kind),
+    }));
+  replaceDirectory(directory, (temporary) => {
+    writeSafetensors(`${temporary}/${MODEL}`, sources("parameter", ""));
+    if (options.training !== undefined) {
+      Deno.mkdirSync(`${temporary}/training`);
+      const moments = MOMENTS.flatMap((kind) => sources(kind, `${kind}.`));
+      writeSafetensors(`${temporary}/${OPTIMIZER}`, moments);
+      writeFlushed(`${temporary}/${STATE}`, JSON.stringify(options.training.state, null, 2) + "\n");
+      writeFlushed(`${temporary}/${HISTORY}`, options.training.history);
+    }
+    // Last: a directory with a configuration is complete.
+    const config = configOf(model.configuration, options.metadata);
+    writeFlushed(`${temporary}/${CONFIG}`, JSON.stringify(config, null, 2) + "\n");
+  });
+}
+
+/** Hugging Face's GPT-2 fields, and ours. */
+function configOf(configuration: Configuration, metadata: Metadata) {
+  return {
+    architectures: ["GPT2LMHeadModel"],
+    model_type: "gpt2",
+    torch_dtype: "float32",
+    ...configuration,
+    n_ctx: configuration.n_positions,
+    bos_token_id: 50256,
+    eos_token_id: 50256,
+    pad_token_id: 50257,
+    tie_word_embeddings: true,
+    illuminator: metadata,
+  };
+}
+
+/** A checkpoint's description. */
+export interface CheckpointInfo {
+  readonly configuration: Configuration;
+  readonly metadata: Metadata;
+}
+
+/**
+ * Reads config.json.
+ * @throws UserError when there is none or it is damaged
+ */
+export function readCheckpointInfo(directory: string): CheckpointInfo {
+  recoverDirectory(directory);
+  const path = `${directory}/${CONFIG}`;
+  const config = readJson(path, "is no checkpoint: it") as Record<string, unknown>;
+  if (config.model_type !== "gpt2") {
+    throw new UserError(
+      `${path}: model_type must be "gpt2", is ${JSON.stringify(config.model_type)}`,
+    );
+  }
+  const number = (name: string, fallback?: number) => {
+    const value = config[name] ?? fallback;
+    if (typeof value === "number") return value;
+    throw new UserError(`${path}: ${name} must be a number, is ${JSON.stringify(value)}`);
+  };
+  const activation = config.activation_function ?? "gelu_new";
+  if (activation !== "gelu" && activation !== "gelu_new") {
+    throw new UserError(`${path}: activation_function must be gelu or gelu_new, is ${activation}`);
+  }
+  return {
+    configuration: {
+      vocab_size: number("vocab_size"),
+      n_positions: number("n_positions"),
+      n_embd: number("n_embd"),
+      n_layer: number("n_layer"),
+      n_head: number("n_head"),
+      n_inner: config.n_inner == null ? null : number("n_inner"),
+      activation_function: activation,
+      resid_pdrop: number("resid_pdrop", 0.1),
+      embd_pdrop: number("embd_pdrop", 0.1),
+      attn_pdrop: number("attn_pdrop", 0.1),
+      layer_norm_epsilon: number("layer_norm_epsilon", 1e-5),
+    },
+    metadata: metadataOf(config.illuminator, path),
+  };
+}
+
+function metadataOf(value: unknown, path: string): Metadata {
+  const fields = (value ?? {}) as Record<string, unknown>;
+  const format = fields.format ?? "human-assistant";
+  if (typeof format !== "string" || !Object.hasOwn(formats, format)) {
+    throw new UserError(`${path}: illuminator.format ${JSON.stringify(format)} is unknown`);
+  }
+  return {
+    format: format as FormatName,
+    step: Number(fields.step ?? 0),
+    epoch: Number(fields.epoch ?? 0),
+    recipe: fields.recipe,
+  };
+}
+
+function readJson(path: string, complaint: string): unknown {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      throw error;
+    }
+    const slash = path.lastIndexOf("/");
+    throw new UserError(`${path.slice(0, slash)}: ${complaint} has no ${path.slice(slash + 1)}`);
+  }
+  try {
+    const value = JSON.parse(text);
+    if (typeof value === "object" && value !== null) return value;
+  } catch {
+    // Said below.
+  }
+  throw new UserError(`${path}: is damaged: not a valid JSON object`);
+}
+
+/** Reads the weights into a model of the checkpoint's configuration. */
+export function loadParameters(directory: string, model: GPT): void {
+  load(`${directory}/${MODEL}`, model, "parameter", "");
+}
+
+/** Reads AdamW's moments. */
+export function loadMoments(directory: string, model: GPT): void {
+  for (const kind of MOMENTS) load(`${directory}/${OPTIMIZER}`, model, kind, `${kind}.`);
+}
+
+function load(path: string, model: GPT, kind: ArrayKind, prefix: string): void {
+  using file = new SafetensorsFile(path);
+  for (const { name, shape } of parameterTable(model.configuration)) {
+    model.writeParameter(name, kind, file.read(prefix + name, shape));
+  }
+}
+
+/**
+ * What a run left for continuing: its state and the history so far.
+ * @throws UserError when the checkpoint holds none
+ */
+export function readTraining(directory: string): { state: unknown; history: string } {
+  recoverDirectory(directory);
+  const state = readJson(`${directory}/${STATE}`, "cannot be resumed: it");
+  try {
+    return { state, history: Deno.readTextFileSync(`${directory}/${HISTORY}`) };
+  } catch {
+    throw new UserError(`${directory}: cannot be resumed: it has no ${HISTORY}`);
+  }
+}

@@ -1,0 +1,59 @@
+// Directories that appear whole or not at all: written beside their final name, flushed, then renamed.
+
+import { UserError } from "../errors.ts";
+
+/** What a directory is called while it is written, and while its successor takes its place. */
+const writing = (directory: string) => `${directory}.writing`;
+const replaced = (directory: string) => `${directory}.replaced`;
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function removeIfThere(path: string): void {
+  if (exists(path)) Deno.removeSync(path, { recursive: true });
+}
+
+/** Puts a directory back whose replacement was interrupted between two renames. */
+export function recoverDirectory(directory: string): void {
+  if (!exists(directory) && exists(replaced(directory))) {
+    Deno.renameSync(replaced(directory), directory);
+  }
+}
+
+/** Writes a file and flushes it. */
+export function writeFlushed(path: string, text: string): void {
+  using file = Deno.openSync(path, { write: true, create: true, truncate: true });
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+  file.syncSync();
+}
+
+/**
+ * Replaces a directory by what `fill` writes. A reader sees the old one or the new one; when `fill` fails
+ * the old one stays.
+ * @throws UserError when it cannot be written, such as for a full disk
+ */
+export function replaceDirectory(directory: string, fill: (temporary: string) => void): void {
+  const temporary = writing(directory);
+  try {
+    recoverDirectory(directory);
+    removeIfThere(temporary);
+    Deno.mkdirSync(temporary, { recursive: true });
+    fill(temporary);
+    removeIfThere(replaced(directory));
+    if (exists(directory)) Deno.renameSync(directory, replaced(directory));
+    Deno.renameSync(temporary, directory);
+    removeIfThere(replaced(directory));
+  } catch (error) {
+    recoverDirectory(directory);
+    if (error instanceof UserError || !(error instanceof Error)) throw error;
+    throw new UserError(`${directory}: cannot be saved: ${error.message}`);
+  }
+}

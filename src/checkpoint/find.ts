@@ -1,0 +1,66 @@
+// Finds checkpoints: a run keeps `last`, the newest weights, and `best`, those that validated best.
+
+import { UserError } from "../errors.ts";
+
+/** Where training writes unless told otherwise. */
+export const WEIGHTS = "weights";
+
+function modified(path: string): number | null {
+  try {
+    return Deno.statSync(path).mtime?.getTime() ?? 0;
+  } catch {
+    return null;
+  }
+}
+
+/** When a checkpoint directory was completed, or null when it is none. */
+function completed(directory: string): number | null {
+  return modified(`${directory}/config.json`);
+}
+
+/** The checkpoint to use of a directory: itself, or of a run's the best, or else the last. */
+function checkpointIn(directory: string): string | null {
+  return ["", "/best", "/last"].map((part) => directory + part)
+    .find((path) => completed(path) !== null) ?? null;
+}
+
+function directoriesIn(root: string): string[] {
+  try {
+    return Array.from(Deno.readDirSync(root))
+      .filter(({ isDirectory, isSymlink }) => isDirectory || isSymlink)
+      .map(({ name }) => `${root}/${name}`);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** The run under `root` that was written to last. */
+export function newestRun(root = WEIGHTS): string | null {
+  let newest: string | null = null, time = -Infinity;
+  for (const run of directoriesIn(root)) {
+    for (const path of [run, `${run}/best`, `${run}/last`]) {
+      const at = completed(path);
+      if (at === null || at <= time) continue;
+      newest = run;
+      time = at;
+    }
+  }
+  return newest;
+}
+
+/**
+ * The checkpoint that --weights names, or the newest run's.
+ * @throws UserError when there is none, naming the command that makes one
+ */
+export function findCheckpoint(weights: string | undefined, trainCommand: string): string {
+  if (weights !== undefined) {
+    const path = checkpointIn(weights.replace(/(?<=.)\/+$/, ""));
+    if (path !== null) return path;
+    throw new UserError(`--weights ${weights}: holds no checkpoint (no config.json)`);
+  }
+  const run = newestRun();
+  const path = run === null ? null : checkpointIn(run);
+  if (path !== null) return path;
+  throw new UserError(`there are no weights under ${WEIGHTS}/ yet; make some with ${trainCommand}`);
+}

@@ -1,0 +1,14 @@
+// Checkpoints: saving, loading, finding.
+
+export {
+  type CheckpointInfo,
+  loadMoments,
+  loadParameters,
+  type Metadata,
+  readCheckpointInfo,
+  readTraining,
+  saveCheckpoint,
+  type SaveOptions,
+} from "./checkpoint.ts";
+export { findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
+export { SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.ts";

@@ -1,0 +1,179 @@
+// The safetensors format: an 8-byte length, a JSON header, then the tensors' bytes one behind the other.
+// Tensors are read and written one at a time, so that a file may be larger than memory.
+// Source: https://github.com/huggingface/safetensors
+
+import { UserError } from "../errors.ts";
+
+/** A tensor's place in a file. */
+export interface TensorEntry {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Bytes from the end of the header. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A tensor to be written: its values are asked for when its turn has come. */
+export interface TensorSource {
+  readonly name: string;
+  readonly shape: readonly number[];
+  values(): Float32Array;
+}
+
+/** The specification's own limit. */
+const LONGEST_HEADER = 100_000_000;
+const F32_BYTES = 4;
+
+function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+}
+
+/** Fills the whole array; false when the file ends before. */
+function readAll(file: Deno.FsFile, bytes: Uint8Array): boolean {
+  for (let done = 0; done < bytes.length;) {
+    const count = file.readSync(bytes.subarray(done));
+    if (count === null) return false;
+    done += count;
+  }
+  return true;
+}
+
+/** Writes f32 tensors and flushes the file. */
+export function writeSafetensors(path: string, tensors: readonly TensorSource[]): void {
+  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+  let offset = 0;
+  for (const { name, shape } of tensors) {
+    const end = offset + shape.reduce((a, b) => a * b, 1) * F32_BYTES;
+    header[name] = { dtype: "F32", shape, data_offsets: [offset, end] };
+    offset = end;
+  }
+  const json = JSON.stringify(header);
+  // Padded with spaces, so that the data begin at a multiple of 8.
+  const text = new TextEncoder().encode(json + " ".repeat((8 - json.length % 8) % 8));
+  const length = new Uint8Array(8);
+  new DataView(length.buffer).setBigUint64(0, BigInt(text.length), true);
+  using file = Deno.openSync(path, { write: true, create: true, truncate: true });
+  writeAll(file, length);
+  writeAll(file, text);
+  for (const tensor of tensors) {
+    const values = tensor.values();
+    writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  file.syncSync();
+}
+
+/** An open file of f32 tensors, its header checked. */
+export class SafetensorsFile implements Disposable {
+  readonly entries: ReadonlyMap<string, TensorEntry>;
+  readonly #file: Deno.FsFile;
+  readonly #dataStart: number;
+
+  /** @throws UserError when the file is missing or damaged, saying how */
+  constructor(readonly path: string) {
+    this.#file = open(path);
+    try {
+      const { entries, dataStart } = readHeader(this.#file, path);
+      this.entries = entries;
+      this.#dataStart = dataStart;
+    } catch (error) {
+      this.#file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * A tensor's values.
+   * @throws UserError when it is missing, has another shape, or holds a value that is not finite
+   */
+  read(name: string, shape: readonly number[]): Float32Array {
+    const entry = this.entries.get(name);
+    if (entry === undefined) throw new UserError(`${this.path}: holds no tensor ${name}`);
+    if (entry.shape.length !== shape.length || entry.shape.some((size, i) => size !== shape[i])) {
+      throw new UserError(
+        `${this.path}: ${name} has shape [${entry.shape}], the model wants [${shape}]`,
+      );
+    }
+    const values = new Float32Array((entry.end - entry.start) / F32_BYTES);
+    this.#file.seekSync(this.#dataStart + entry.start, Deno.SeekMode.Start);
+    if (!readAll(this.#file, new Uint8Array(values.buffer))) {
+      throw new UserError(`${this.path}: ends in the middle of ${name}`);
+    }
+    if (!values.every(Number.isFinite)) {
+      throw new UserError(`${this.path}: ${name} holds values that are not finite`);
+    }
+    return values;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function open(path: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new UserError(`${path}: there is no such file`);
+    }
+    throw error;
+  }
+}
+
+function readHeader(file: Deno.FsFile, path: string) {
+  const damaged = (what: string) => new UserError(`${path}: is damaged: ${what}`);
+  const { size } = file.statSync();
+  const prefix = new Uint8Array(8);
+  if (!readAll(file, prefix)) throw damaged(`${size} bytes are too few for a header`);
+  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (length > LONGEST_HEADER || 8 + length > size) {
+    throw damaged(`its header claims ${length} bytes, the file has ${size}`);
+  }
+  const bytes = new Uint8Array(length);
+  if (!readAll(file, bytes)) throw damaged("its header is cut off");
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw damaged("its header is not valid JSON");
+  }
+  if (typeof header !== "object" || header === null || Array.isArray(header)) {
+    throw damaged("its header is no JSON object");
+  }
+  const entries = Object.entries(header)
+    .filter(([name]) => name !== "__metadata__")
+    .map(([name, value]) => entryOf(name, value, damaged))
+    .sort((a, b) => a.start - b.start);
+  let expected = 0;
+  for (const { name, start, end } of entries) {
+    if (start !== expected) throw damaged(`${name} begins at ${start} instead of ${expected}`);
+    expected = end;
+  }
+  if (expected !== size - 8 - length) {
+    throw damaged(`its tensors take ${expected} bytes, the file has ${size - 8 - length} for them`);
+  }
+  return { entries: new Map(entries.map((entry) => [entry.name, entry])), dataStart: 8 + length };
+}
+
+function entryOf(name: string, value: unknown, damaged: (what: string) => UserError): TensorEntry {
+  const { dtype, shape, data_offsets } = (value ?? {}) as Record<string, unknown>;
+  if (dtype !== "F32") throw damaged(`${name} has the type ${JSON.stringify(dtype)}, not F32`);
+  if (!isSizes(shape)) throw damaged(`${name} has no valid shape`);
+  if (!isSizes(data_offsets) || data_offsets.length !== 2) {
+    throw damaged(`${name} has no valid data_offsets`);
+  }
+  const [start, end] = data_offsets as [number, number];
+  const bytes = shape.reduce((a, b) => a * b, 1) * F32_BYTES;
+  if (end - start !== bytes) {
+    throw damaged(`${name} of shape [${shape}] takes ${bytes} bytes, not ${end - start}`);
+  }
+  return { name, shape, start, end };
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
