@@ -9,6 +9,5 @@ export {
   type FormatChoice,
   makeExamples,
 } from "./examples.ts";
-export { randomNumbers, shuffled } from "./random.ts";
 export { readEntries, type ReadOptions, type ReadResult } from "./read.ts";
 export { type Split, splitEntries } from "./split.ts";

@@ -2,7 +2,7 @@
 // other formats afterwards, all its spellings stay on one side.
 
 import type { Entry } from "./entry.ts";
-import { shuffled } from "./random.ts";
+import { shuffled } from "../random.ts";
 
 export interface Split {
   /** Indices of entries, ascending. */

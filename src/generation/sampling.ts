@@ -1,6 +1,6 @@
 // Chooses the next token from logits. Each step is a small function; together they are one sampler.
 
-import { randomNumbers } from "../data/mod.ts";
+import { randomNumbers } from "../random.ts";
 import { special } from "../tokenizer/mod.ts";
 
 export interface SamplingOptions {

@@ -1,4 +1,4 @@
-// Seeded shuffling for data: the same seed and epoch give the same order on every machine.
+// Seeded random numbers for data and sampling: the same seed gives the same numbers on every machine.
 
 /** A generator of numbers in [0, 1): Mulberry32. */
 export function randomNumbers(seed: number): () => number {

@@ -1,0 +1,73 @@
+// From a recipe's files to the examples that a run trains and validates on.
+
+import { type Example, makeExamples, readEntries, splitEntries } from "../data/mod.ts";
+import { UserError } from "../errors.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
+import type { Recipe } from "./recipe.ts";
+
+export interface Corpus {
+  readonly training: readonly Example[];
+  readonly validation: readonly Example[];
+  /** Texts that were cut to the recipe's length. */
+  readonly truncated: number;
+  /** Lines left out of the files. */
+  readonly skipped: readonly string[];
+  /** Changes with any token, weight or order: a run can only be resumed on the same data. */
+  readonly fingerprint: string;
+}
+
+/**
+ * Reads, splits and tokenises; `paths` are the files themselves.
+ * @throws UserError for bad data, or data from which nothing can be learned
+ */
+export function loadCorpus(
+  paths: readonly string[],
+  recipe: Recipe,
+  tokenizer: Tokenizer,
+  skipBadLines: boolean,
+): Corpus {
+  const { entries, skipped } = readEntries(paths, { skipBadLines });
+  const split = splitEntries(entries, recipe.validation, recipe.seed);
+  if (recipe.validation > 0 && split.validation.length === 0) {
+    throw new UserError(
+      `${
+        paths.join(", ")
+      }: only one question, none can be set aside; add data or use --validation 0`,
+    );
+  }
+  const training = makeExamples(entries, split.training, tokenizer, recipe);
+  const validation = makeExamples(entries, split.validation, tokenizer, {
+    ...recipe,
+    augment: false,
+  });
+  if (!training.examples.some(isLearnable)) {
+    throw new UserError(`${paths.join(", ")}: no text has a token to learn`);
+  }
+  return {
+    training: training.examples.filter(isLearnable),
+    validation: validation.examples.filter(isLearnable),
+    truncated: training.truncated + validation.truncated,
+    skipped,
+    fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
+  };
+}
+
+/** Whether any token counts in the loss. */
+function isLearnable({ weights }: Example): boolean {
+  return weights.subarray(1).some((weight) => weight > 0);
+}
+
+/** A 64-bit FNV-1a hash over tokens and weights. */
+function fingerprintOf(examples: readonly Example[]): string {
+  let low = 0x811c9dc5, high = 0xcbf29ce4;
+  const add = (value: number) => {
+    low = Math.imul(low ^ value, 0x01000193) >>> 0;
+    high = Math.imul(high ^ value ^ (low >>> 16), 0x01000193) >>> 0;
+  };
+  for (const { tokens, weights } of examples) {
+    add(tokens.length);
+    tokens.forEach(add);
+    weights.forEach((weight) => add(Math.round(weight * 1e6)));
+  }
+  return high.toString(16).padStart(8, "0") + low.toString(16).padStart(8, "0");
+}

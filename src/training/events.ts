@@ -1,0 +1,57 @@
+// What a run tells whoever watches it.
+
+/** After an optimiser step. */
+export interface StepEvent {
+  readonly event: "step";
+  /** Counts from 1, as do epochs. */
+  readonly step: number;
+  readonly epoch: number;
+  /** Mean over the step's targets, as trained: with dropout and label smoothing. */
+  readonly loss: number;
+  readonly learning_rate: number;
+  readonly gradient_norm: number;
+  /** Targets per second of this step. */
+  readonly tokens_per_second: number;
+}
+
+/** After an epoch. */
+export interface EpochEvent {
+  readonly event: "epoch";
+  readonly epoch: number;
+  readonly step: number;
+  /** Mean of the epoch's losses as trained. */
+  readonly train_loss: number;
+  /** The same without label smoothing. */
+  readonly train_cross_entropy: number;
+  /** Mean cross-entropy without dropout or smoothing; null without validation data. */
+  readonly validation_loss: number | null;
+  /** Whether it is the best so far of what is watched. */
+  readonly best: boolean;
+}
+
+/** An answer of the model on its way. */
+export interface SampleEvent {
+  readonly event: "sample";
+  readonly epoch: number;
+  readonly prompt: string;
+  readonly text: string;
+}
+
+/** A checkpoint was written. */
+export interface SavedEvent {
+  readonly event: "saved";
+  readonly directory: string;
+}
+
+/** The run is over or interrupted. */
+export interface DoneEvent {
+  readonly event: "done";
+  readonly reason: "epochs" | "early-stop" | "interrupted";
+  /** Of training, over all parts of a resumed run. */
+  readonly seconds: number;
+  readonly steps: number;
+  readonly best: { readonly value: number; readonly epoch: number } | null;
+  readonly peak_rss_bytes: number;
+}
+
+export type TrainingEvent = StepEvent | EpochEvent | SampleEvent | SavedEvent | DoneEvent;

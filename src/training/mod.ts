@@ -1,0 +1,8 @@
+// Training: recipes, schedules, the loop, its events and its state.
+
+export { type Corpus, loadCorpus } from "./corpus.ts";
+export type { DoneEvent, EpochEvent, SampleEvent, StepEvent, TrainingEvent } from "./events.ts";
+export { type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
+export { learningRateAt } from "./schedule.ts";
+export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
+export { stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";

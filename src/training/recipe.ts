@@ -1,0 +1,181 @@
+// Recipes: every number that a run depends on, as plain data.
+
+import type { FormatChoice } from "../data/mod.ts";
+import type { Preset } from "../model/mod.ts";
+
+export type ScheduleName = "constant" | "step" | "cosine" | "linear";
+
+export interface Recipe {
+  readonly model: Preset;
+  /** Files under data/, or the user's own. */
+  readonly corpus: readonly string[];
+  readonly formats: readonly FormatChoice[];
+  /** Longest example in tokens, the end-of-text token counted. */
+  readonly maxTokens: number;
+  /** Whether texts end in the end-of-text token. Without it a model never learns to stop. */
+  readonly endOfText: boolean;
+  /** Adds each conversation once more with its questions in another spelling. */
+  readonly augment: boolean;
+  /** Weight of what the assistant does not say itself, from 0 to 1. */
+  readonly promptLossWeight: number;
+  /** Share of the conversations that is set aside. */
+  readonly validation: number;
+  readonly epochs: number;
+  /** Examples in a micro-batch, and micro-batches in a step. */
+  readonly batchSize: number;
+  readonly accumulate: number;
+  readonly learningRate: number;
+  /** Steps in which the rate rises from 0. */
+  readonly warmupSteps: number;
+  readonly schedule: ScheduleName;
+  /** `step`: the rate is multiplied by the factor every so many epochs. */
+  readonly scheduleFactor: number;
+  readonly scheduleEvery: number;
+  /** `cosine` and `linear`: the last rate, and the epoch in which it is reached; 0 means the run's last. */
+  readonly scheduleMinimum: number;
+  readonly scheduleEpochs: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  readonly labelSmoothing: number;
+  /** Largest norm of the gradient. */
+  readonly clip: number;
+  readonly dropout: number;
+  /** What early stopping watches, and how many epochs without a better value it waits. */
+  readonly stopOn: "validation" | "training" | "never";
+  readonly patience: number;
+  readonly seed: number;
+  /** Prompts answered during training, and after how many epochs again; 0 for never. */
+  readonly samples: readonly string[];
+  readonly sampleEvery: number;
+}
+
+/** What the recipes of the original experiment have in common. */
+const ORIGINAL = {
+  model: "124m",
+  endOfText: true,
+  augment: false,
+  promptLossWeight: 1,
+  validation: 0,
+  accumulate: 1,
+  warmupSteps: 0,
+  schedule: "constant",
+  scheduleFactor: 1,
+  scheduleEvery: 1,
+  scheduleMinimum: 0,
+  scheduleEpochs: 0,
+  epsilon: 1e-8,
+  dropout: 0.1,
+  stopOn: "never",
+  patience: 0,
+  seed: 42,
+  samples: ["Hello", "What is Python?"],
+  sampleEvery: 5,
+} as const satisfies Partial<Recipe>;
+
+export const recipes = {
+  /** Ours, and the default: a model of a size that fits the data, judged on questions set aside. */
+  conversations: {
+    ...ORIGINAL,
+    model: "mini",
+    corpus: ["conversations.jsonl"],
+    formats: [{ name: "human-assistant" }],
+    maxTokens: 256,
+    promptLossWeight: 0.1,
+    validation: 0.1,
+    epochs: 10,
+    batchSize: 8,
+    learningRate: 6e-4,
+    warmupSteps: 30,
+    schedule: "cosine",
+    scheduleMinimum: 3e-5,
+    beta1: 0.9,
+    beta2: 0.95,
+    weightDecay: 0.1,
+    labelSmoothing: 0,
+    clip: 1,
+  },
+  /** The original's first run: without end-of-text, its model never learns to stop. */
+  basic: {
+    ...ORIGINAL,
+    corpus: ["basic.jsonl"],
+    formats: [{ name: "human-assistant" }],
+    maxTokens: 256,
+    endOfText: false,
+    epochs: 10,
+    batchSize: 2,
+    learningRate: 1e-4,
+    beta1: 0.9,
+    beta2: 0.999,
+    weightDecay: 0.01,
+    labelSmoothing: 0,
+    clip: 1,
+  },
+  enhanced: {
+    ...ORIGINAL,
+    corpus: ["enhanced.jsonl"],
+    formats: [
+      { name: "human-assistant" },
+      { name: "user-ai" },
+      { name: "q-a" },
+      { name: "question-answer" },
+      { name: "plain" },
+    ],
+    maxTokens: 256,
+    augment: true,
+    validation: 0.2,
+    epochs: 10,
+    batchSize: 1,
+    learningRate: 5e-4,
+    schedule: "cosine",
+    scheduleMinimum: 1e-6,
+    scheduleEpochs: 50,
+    beta1: 0.9,
+    beta2: 0.999,
+    weightDecay: 0.01,
+    labelSmoothing: 0.1,
+    clip: 1,
+    stopOn: "validation",
+    patience: 5,
+  },
+  improved: {
+    ...ORIGINAL,
+    corpus: ["improved.jsonl"],
+    formats: [
+      { name: "human-assistant" },
+      { name: "user-ai", first: 10 },
+      { name: "q-a", first: 10 },
+    ],
+    maxTokens: 200,
+    epochs: 12,
+    batchSize: 2,
+    learningRate: 3e-4,
+    schedule: "step",
+    scheduleFactor: 0.8,
+    scheduleEvery: 5,
+    beta1: 0.9,
+    beta2: 0.95,
+    weightDecay: 0.01,
+    labelSmoothing: 0.1,
+    clip: 0.5,
+    stopOn: "training",
+    patience: 3,
+  },
+  final: {
+    ...ORIGINAL,
+    corpus: ["final.jsonl"],
+    formats: [{ name: "human-assistant" }],
+    maxTokens: 150,
+    epochs: 6,
+    batchSize: 1,
+    learningRate: 1e-4,
+    beta1: 0.9,
+    beta2: 0.95,
+    weightDecay: 0.05,
+    labelSmoothing: 0.2,
+    clip: 0.3,
+  },
+} as const satisfies Record<string, Recipe>;
+
+export type RecipeName = keyof typeof recipes;

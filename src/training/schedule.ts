@@ -1,0 +1,35 @@
+// Learning-rate schedules as pure functions of the step.
+
+import type { Recipe } from "./recipe.ts";
+
+type Schedule = Pick<
+  Recipe,
+  | "learningRate"
+  | "warmupSteps"
+  | "schedule"
+  | "scheduleFactor"
+  | "scheduleEvery"
+  | "scheduleMinimum"
+  | "scheduleEpochs"
+  | "epochs"
+>;
+
+/**
+ * The learning rate of optimiser step `step`, counted from 0.
+ *   step: rate * factor^(whole periods of scheduleEvery epochs)
+ *   cosine: from the rate to the minimum along half a cosine (Loshchilov and Hutter 2017)
+ *   linear: from the rate to the minimum in a straight line
+ * Before that, warm-up rises in a straight line and reaches the full rate with its last step.
+ */
+export function learningRateAt(s: Schedule, step: number, stepsPerEpoch: number): number {
+  if (step < s.warmupSteps) return s.learningRate * (step + 1) / s.warmupSteps;
+  if (s.schedule === "constant") return s.learningRate;
+  if (s.schedule === "step") {
+    const periods = Math.floor(Math.floor(step / stepsPerEpoch) / s.scheduleEvery);
+    return s.learningRate * s.scheduleFactor ** periods;
+  }
+  const last = (s.scheduleEpochs || s.epochs) * stepsPerEpoch - 1;
+  const progress = Math.min(1, (step - s.warmupSteps) / Math.max(1, last - s.warmupSteps));
+  const left = s.schedule === "cosine" ? (1 + Math.cos(Math.PI * progress)) / 2 : 1 - progress;
+  return s.scheduleMinimum + (s.learningRate - s.scheduleMinimum) * left;
+}

@@ -1,0 +1,81 @@
+// What a run knows of itself between two steps: all that continuing it needs beside the arrays.
+
+import { UserError } from "../errors.ts";
+import type { Recipe } from "./recipe.ts";
+
+export interface Progress {
+  /** Optimiser steps done. */
+  step: number;
+  /** Epochs done. */
+  epoch: number;
+  /** Steps done of the current epoch. */
+  epochStep: number;
+  /** Sums over the current epoch. */
+  epochLoss: number;
+  epochCrossEntropy: number;
+  epochWeight: number;
+  /** The best value of what is watched, and the epoch that reached it; null before the first. */
+  best: { value: number; epoch: number } | null;
+  /** Why the run is over, or null. */
+  finished: "epochs" | "early-stop" | null;
+  /** Seconds of training so far, over all of its parts. */
+  seconds: number;
+}
+
+/** The content of training/state.json. */
+export interface RunState {
+  readonly version: 1;
+  readonly recipeName: string;
+  readonly recipe: Recipe;
+  /** The data files. */
+  readonly data: readonly string[];
+  readonly skipBadLines: boolean;
+  readonly fingerprint: string;
+  readonly progress: Progress;
+}
+
+export function startOfRun(): Progress {
+  return {
+    step: 0,
+    epoch: 0,
+    epochStep: 0,
+    epochLoss: 0,
+    epochCrossEntropy: 0,
+    epochWeight: 0,
+    best: null,
+    finished: null,
+    seconds: 0,
+  };
+}
+
+/**
+ * Takes a parsed state.json for what it claims to be.
+ * @throws UserError when fields are missing
+ */
+export function checkState(value: unknown, directory: string): RunState {
+  const state = value as Partial<RunState>;
+  const progress = state.progress;
+  const complete = state.version === 1 && state.recipe !== undefined && Array.isArray(state.data) &&
+    typeof state.fingerprint === "string" && Number.isInteger(progress?.step) &&
+    Number.isInteger(progress?.epoch) && Number.isInteger(progress?.epochStep);
+  if (!complete) {
+    throw new UserError(`${directory}/training/state.json: is damaged: fields are missing`);
+  }
+  return state as RunState;
+}
+
+/**
+ * Takes an epoch's value of what early stopping watches.
+ * @returns whether it is the best so far, and whether patience has ended
+ */
+export function watch(
+  progress: Progress,
+  value: number,
+  patience: number,
+): { readonly improved: boolean; readonly exhausted: boolean } {
+  if (progress.best === null || value < progress.best.value) {
+    progress.best = { value, epoch: progress.epoch };
+    return { improved: true, exhausted: false };
+  }
+  return { improved: false, exhausted: progress.epoch - progress.best.epoch >= patience };
+}

@@ -1,0 +1,243 @@
+// The training loop: epochs of optimiser steps, validation, early stopping, checkpoints.
+
+import process from "node:process";
+import { saveCheckpoint } from "../checkpoint/mod.ts";
+import { batchesOf, collate, type Example, totalWeight } from "../data/mod.ts";
+import { UserError } from "../errors.ts";
+import { generate, PromptCache } from "../generation/mod.ts";
+import type { GPT, LossSums } from "../model/mod.ts";
+import { shuffled } from "../random.ts";
+import { formats, renderPrompt, stopTexts, type Tokenizer } from "../tokenizer/mod.ts";
+import type { Corpus } from "./corpus.ts";
+import type { EpochEvent, TrainingEvent } from "./events.ts";
+import type { Recipe } from "./recipe.ts";
+import { learningRateAt } from "./schedule.ts";
+import { type Progress, type RunState, watch } from "./state.ts";
+
+export interface TrainOptions {
+  readonly model: GPT;
+  readonly tokenizer: Tokenizer;
+  readonly corpus: Corpus;
+  /** Where the run stands; its progress is changed as it goes. */
+  readonly state: RunState;
+  /** The run's directory: `last` and `best` go there. */
+  readonly directory: string;
+  /** Lines of history.jsonl so far; those of the run are added. */
+  readonly history: string[];
+  /** Epochs between two saves of `last`; 0 saves it only at the end. */
+  readonly saveEvery: number;
+  /** Ends the run behind the current step, saved. */
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: TrainingEvent) => void;
+}
+
+/** Tokens of a validation batch. */
+const EVALUATION_TOKENS = 1024;
+const SAMPLE_TOKENS = 48;
+
+/** Optimiser steps in an epoch. */
+export function stepsPerEpoch(recipe: Recipe, examples: number): number {
+  return Math.ceil(examples / (recipe.batchSize * recipe.accumulate));
+}
+
+/**
+ * Trains until the epochs are done, early stopping says so, or the signal comes; then saves `last`.
+ * @throws UserError when the loss is no longer a number; `last` is left as it was
+ */
+export async function train(options: TrainOptions): Promise<void> {
+  const { corpus, state, signal } = options;
+  const { recipe, progress } = state;
+  const steps = stepsPerEpoch(recipe, corpus.training.length);
+  while (progress.finished === null && !signal.aborted) {
+    const order = shuffled(corpus.training.length, recipe.seed, progress.epoch);
+    while (progress.epochStep < steps && !signal.aborted) {
+      trainStep(options, order, steps);
+      // Lets a signal or a key arrive.
+      await new Promise((turn) => setTimeout(turn, 0));
+    }
+    if (progress.epochStep === steps) await endEpoch(options);
+  }
+  save(options);
+  options.onEvent({
+    event: "done",
+    reason: progress.finished ?? "interrupted",
+    seconds: progress.seconds,
+    steps: progress.step,
+    best: progress.best,
+    peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
+  });
+}
+
+/** One optimiser step over its share of the epoch's order. */
+function trainStep(options: TrainOptions, order: Int32Array, steps: number): void {
+  const { model, corpus, state } = options;
+  const { recipe, progress } = state;
+  const start = performance.now();
+  const size = recipe.batchSize * recipe.accumulate;
+  const chosen = order.subarray(progress.epochStep * size, (progress.epochStep + 1) * size);
+  const batches = chunks(Array.from(chosen, (i) => corpus.training[i]!), recipe.batchSize)
+    .map(collate);
+  const normalizer = batches.reduce((sum, batch) => sum + totalWeight(batch), 0);
+  const sums = batches.map((batch, microStep) =>
+    model.accumulate(batch, {
+      normalizer,
+      labelSmoothing: recipe.labelSmoothing,
+      seed: recipe.seed,
+      step: progress.step,
+      microStep,
+    })
+  ).reduce(addSums);
+  const learningRate = learningRateAt(recipe, progress.step, steps);
+  const { gradientNorm } = model.update({ ...recipe, learningRate, step: progress.step + 1 });
+  const loss = sums.loss / sums.weight;
+  if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
+    throw new UserError(
+      `the loss became ${loss} in step ${progress.step + 1} (gradient norm ${gradientNorm}); ` +
+        `use a lower --learning-rate or more --warmup-steps. Nothing was saved over`,
+    );
+  }
+  const seconds = (performance.now() - start) / 1000;
+  progress.step++;
+  progress.epochStep++;
+  progress.epochLoss += sums.loss;
+  progress.epochCrossEntropy += sums.crossEntropy;
+  progress.epochWeight += sums.weight;
+  progress.seconds += seconds;
+  const event = {
+    event: "step",
+    step: progress.step,
+    epoch: progress.epoch + 1,
+    loss,
+    learning_rate: learningRate,
+    gradient_norm: gradientNorm,
+    tokens_per_second: sums.targets / seconds,
+  } as const;
+  // The history holds nothing that differs between two runs of the same seed.
+  const { tokens_per_second: _, ...lasting } = event;
+  options.history.push(JSON.stringify(lasting));
+  options.onEvent(event);
+}
+
+function addSums(a: LossSums, b: LossSums): LossSums {
+  return {
+    loss: a.loss + b.loss,
+    crossEntropy: a.crossEntropy + b.crossEntropy,
+    weight: a.weight + b.weight,
+    targets: a.targets + b.targets,
+    correct: a.correct + b.correct,
+  };
+}
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+  const count = Math.ceil(items.length / size);
+  return Array.from({ length: count }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+/** Mean cross-entropy over examples, or null when there are none. */
+export function validationLoss(model: GPT, examples: readonly Example[]): number | null {
+  if (examples.length === 0) return null;
+  const sums = batchesOf(examples, EVALUATION_TOKENS)
+    .map((batch) => model.evaluate(batch))
+    .reduce(addSums);
+  return sums.crossEntropy / sums.weight;
+}
+
+/** Validates, decides whether to go on, keeps the best, lets the model speak. */
+async function endEpoch(options: TrainOptions): Promise<void> {
+  const { model, corpus, state, onEvent } = options;
+  const { recipe, progress } = state;
+  const start = performance.now();
+  const train_loss = progress.epochLoss / progress.epochWeight;
+  const train_cross_entropy = progress.epochCrossEntropy / progress.epochWeight;
+  const validation_loss = validationLoss(model, corpus.validation);
+  closeEpoch(progress);
+  const watched = validation_loss ?? train_loss;
+  const { improved, exhausted } = watch(progress, watched, recipe.patience);
+  if (progress.epoch >= recipe.epochs) progress.finished = "epochs";
+  else if (recipe.stopOn !== "never" && exhausted) progress.finished = "early-stop";
+  const event: EpochEvent = {
+    event: "epoch",
+    epoch: progress.epoch,
+    step: progress.step,
+    train_loss,
+    train_cross_entropy,
+    validation_loss,
+    best: improved,
+  };
+  options.history.push(JSON.stringify(event));
+  onEvent(event);
+  const samples = recipe.sampleEvery > 0 &&
+    (progress.epoch % recipe.sampleEvery === 0 || progress.finished !== null);
+  if (samples) await sample(options);
+  progress.seconds += (performance.now() - start) / 1000;
+  if (improved && keepsBest(recipe, validation_loss)) {
+    saveCheckpoint(`${options.directory}/best`, model, { metadata: metadataOf(state) });
+    onEvent({ event: "saved", directory: `${options.directory}/best` });
+  }
+  const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;
+  if (due && progress.finished === null) save(options);
+}
+
+function closeEpoch(progress: Progress): void {
+  progress.epoch++;
+  progress.epochStep = 0;
+  progress.epochLoss = 0;
+  progress.epochCrossEntropy = 0;
+  progress.epochWeight = 0;
+}
+
+/** Without validation data or early stopping there is nothing to choose by: the last weights are it. */
+function keepsBest(recipe: Recipe, validation: number | null): boolean {
+  return validation !== null || recipe.stopOn !== "never";
+}
+
+function metadataOf({ recipe, recipeName, progress }: RunState) {
+  const format = recipe.formats[0]?.name ?? "human-assistant";
+  return {
+    format,
+    step: progress.step,
+    epoch: progress.epoch,
+    recipe: { name: recipeName, ...recipe },
+  };
+}
+
+/** Replaces `last`: weights, moments, state and history. */
+function save(options: TrainOptions): void {
+  const { model, state, directory } = options;
+  saveCheckpoint(`${directory}/last`, model, {
+    metadata: metadataOf(state),
+    training: { state, history: options.history.map((line) => line + "\n").join("") },
+  });
+  options.onEvent({ event: "saved", directory: `${directory}/last` });
+}
+
+/** Answers the recipe's sample prompts, greedily. */
+async function sample(options: TrainOptions): Promise<void> {
+  const { model, tokenizer, state, onEvent } = options;
+  const format = formats[state.recipe.formats[0]?.name ?? "human-assistant"];
+  const mark = model.runtime.arena.mark();
+  try {
+    for (const prompt of state.recipe.samples) {
+      const tokens = tokenizer.encode(renderPrompt(format, [{ role: "user", content: prompt }]));
+      const capacity = Math.min(model.configuration.n_positions, tokens.length + SAMPLE_TOKENS);
+      if (tokens.length >= capacity) continue;
+      const { cache, logits } = prompted(model, tokens, capacity);
+      const { text } = await generate(cache, logits, tokenizer, {
+        maxTokens: SAMPLE_TOKENS,
+        temperature: 0,
+        topK: 0,
+        topP: 1,
+        seed: 0,
+        stopTexts: stopTexts(format),
+      });
+      onEvent({ event: "sample", epoch: state.progress.epoch, prompt, text });
+    }
+  } finally {
+    model.runtime.arena.release(mark);
+  }
+}
+
+function prompted(model: GPT, tokens: readonly number[], capacity: number) {
+  const prompt = new PromptCache(model, capacity);
+  return { logits: prompt.fill(tokens), cache: prompt.cache };
+}
