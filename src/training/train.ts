@@ -151,7 +151,7 @@ async function endEpoch(options: TrainOptions): Promise<void> {
   const train_cross_entropy = progress.epochCrossEntropy / progress.epochWeight;
   const validation_loss = validationLoss(model, corpus.validation);
   closeEpoch(progress);
-  const watched = validation_loss ?? train_loss;
+  const watched = recipe.stopOn === "training" ? train_loss : validation_loss ?? train_loss;
   const { improved, exhausted } = watch(progress, watched, recipe.patience);
   if (progress.epoch >= recipe.epochs) progress.finished = "epochs";
   else if (recipe.stopOn !== "never" && exhausted) progress.finished = "early-stop";
