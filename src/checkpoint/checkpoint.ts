@@ -41,7 +41,7 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       shape,
       values: () => model.readParameter(name, kind),
     }));
-  replaceDirectory(directory, (temporary) => {
+  replaceDirectory(directory, CONFIG, (temporary) => {
     writeSafetensors(`${temporary}/${MODEL}`, sources("parameter", ""));
     if (options.training !== undefined) {
       Deno.mkdirSync(`${temporary}/training`);

@@ -35,25 +35,55 @@ export function writeFlushed(path: string, text: string): void {
   file.syncSync();
 }
 
+/** Flushes a directory's names, where the system can. */
+function flushDirectory(path: string): void {
+  try {
+    using directory = Deno.openSync(path);
+    directory.syncSync();
+  } catch {
+    // Not every file system can; the files themselves are flushed.
+  }
+}
+
 /**
  * Replaces a directory by what `fill` writes. A reader sees the old one or the new one; when `fill` fails
  * the old one stays.
- * @throws UserError when it cannot be written, such as for a full disk
+ * @param marker a file that tells a directory of ours, which may be replaced, from any other
+ * @throws UserError when it cannot be written, such as for a full disk, or holds something else
  */
-export function replaceDirectory(directory: string, fill: (temporary: string) => void): void {
+export function replaceDirectory(
+  directory: string,
+  marker: string,
+  fill: (temporary: string) => void,
+): void {
   const temporary = writing(directory);
+  recoverDirectory(directory);
+  if (exists(directory) && !exists(`${directory}/${marker}`)) {
+    throw new UserError(`${directory}: holds something else (no ${marker}), so it is not replaced`);
+  }
   try {
-    recoverDirectory(directory);
     removeIfThere(temporary);
     Deno.mkdirSync(temporary, { recursive: true });
     fill(temporary);
     removeIfThere(replaced(directory));
     if (exists(directory)) Deno.renameSync(directory, replaced(directory));
     Deno.renameSync(temporary, directory);
+    flushDirectory(directory.slice(0, directory.lastIndexOf("/") + 1) || ".");
     removeIfThere(replaced(directory));
   } catch (error) {
     recoverDirectory(directory);
-    if (error instanceof UserError || !(error instanceof Error)) throw error;
+    if (!isSystemError(error)) throw error;
+    try {
+      removeIfThere(temporary);
+    } catch {
+      // The first error says what is wrong.
+    }
     throw new UserError(`${directory}: cannot be saved: ${error.message}`);
   }
+}
+
+/** Whether the operating system refused something, as opposed to a bug of ours. */
+function isSystemError(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  return "code" in error || Object.values(Deno.errors).some((type) => error instanceof type);
 }

@@ -1,6 +1,7 @@
 // Finds checkpoints: a run keeps `last`, the newest weights, and `best`, those that validated best.
 
 import { UserError } from "../errors.ts";
+import { recoverDirectory } from "./directory.ts";
 
 /** Where training writes unless told otherwise. */
 export const WEIGHTS = "weights";
@@ -15,6 +16,7 @@ function modified(path: string): number | null {
 
 /** When a checkpoint directory was completed, or null when it is none. */
 function completed(directory: string): number | null {
+  recoverDirectory(directory);
   return modified(`${directory}/config.json`);
 }
 

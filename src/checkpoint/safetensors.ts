@@ -120,7 +120,8 @@ function open(path: string): Deno.FsFile {
     if (error instanceof Deno.errors.NotFound) {
       throw new UserError(`${path}: there is no such file`);
     }
-    throw error;
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    throw new UserError(`${path}: there is no permission to read it`);
   }
 }
 

@@ -5,6 +5,28 @@ import { adamw, Runtime } from "../kernels/mod.ts";
 import { type Batch, GPT, type Preset, presets } from "../model/mod.ts";
 import { fastest, fmaPeak, type GemmResult, measureGemm } from "./bench_gemm.ts";
 import { Blas } from "./blas.ts";
+import { threadsOption } from "./model_options.ts";
+import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
+
+export const command = {
+  name: "bench",
+  summary: "measure speed on this machine",
+  options: {
+    model: {
+      type: "string",
+      placeholder: "NAME",
+      choices: Object.keys(presets),
+      help: "whose shapes to measure; 124m if not given",
+    },
+    threads: threadsOption,
+    blas: { type: "string", placeholder: "PATH", help: "an OpenBLAS library to compare with" },
+    json: { type: "boolean", help: "print JSON" },
+  },
+} satisfies CommandSpecification<OptionTable>;
+
+/** Tokens of the measured matrix products. */
+const SIZES = [64, 256, 1024];
+const STEP_ROUNDS = 8;
 
 /** A batch of B sequences of T made-up tokens. */
 function batchOf(B: number, T: number, vocabulary: number): Batch {
@@ -182,4 +204,50 @@ export async function measure(o: BenchOptions) {
     generate_tokens_per_second,
     peak_rss_mb: process.resourceUsage().maxRSS / 1024,
   };
+}
+
+type Figures = Awaited<ReturnType<typeof measure>>;
+
+/** The figures as text. */
+function table(f: Figures): string[] {
+  const gemm = f.gemm.map((g) =>
+    `  ${g.layer.padEnd(12)} ${g.pass.padEnd(8)} ${String(g.n).padStart(5)} x ` +
+    `${String(g.inputs).padStart(4)} x ${String(g.outputs).padStart(5)}  ` +
+    `${String(g.threads).padStart(2)} threads  ${g.gemm_gflops.toFixed(1).padStart(7)} GFLOP/s` +
+    (g.openblas_gflops === undefined
+      ? ""
+      : `  OpenBLAS ${g.openblas_gflops.toFixed(1).padStart(7)}`)
+  );
+  const steps = f.steps.map((s) =>
+    `  ${s.sequences} x ${s.tokens / s.sequences} tokens: ${s.step_ms.toFixed(0)} ms ` +
+    `(forward ${s.forward_ms.toFixed(0)}, backward ${s.backward_ms.toFixed(0)}, ` +
+    `optimiser ${s.optimizer_ms.toFixed(0)}); ${s.tokens_per_second.toFixed(0)} tokens/s; ` +
+    `${s.gemm_percent.toFixed(0)} % in matrix products, ${s.adamw_percent.toFixed(0)} % in AdamW`
+  );
+  return [
+    `${f.model}, ${f.threads} threads, kernel ${f.kernel}`,
+    `multiply-add peak of one thread, 128 bits: ${f.fma_peak_gflops.toFixed(1)} GFLOP/s`,
+    "matrix products" +
+    (f.openblas_core === undefined ? "" : ` beside OpenBLAS for ${f.openblas_core}`),
+    ...gemm,
+    "training step",
+    ...steps,
+    `AdamW ${f.adamw_gbps.toFixed(1)} GB/s, plain reading ${f.memory_read_gbps.toFixed(1)} GB/s`,
+    `generation ${f.generate_tokens_per_second.toFixed(1)} tokens/s`,
+    `peak memory ${f.peak_rss_mb.toFixed(0)} MiB`,
+  ];
+}
+
+export async function run(args: string[]): Promise<number> {
+  const options = parseOptions(command, args);
+  const figures = await measure({
+    model: (options.model ?? "124m") as Preset,
+    threads: options.threads ?? navigator.hardwareConcurrency,
+    sizes: SIZES,
+    rounds: STEP_ROUNDS,
+    blas: options.blas ?? null,
+    progress: (what) => console.error(`measuring ${what}`),
+  });
+  console.log(options.json ? JSON.stringify(figures, null, 2) : table(figures).join("\n"));
+  return 0;
 }

@@ -1,6 +1,6 @@
 // deno task chat: talks with a model, in a terminal or line by line through a pipe.
 
-import { type CheckpointInfo } from "../checkpoint/mod.ts";
+import type { CheckpointInfo } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import { ChatSession } from "../generation/mod.ts";
 import { formats, loadTokenizer } from "../tokenizer/mod.ts";

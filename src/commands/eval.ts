@@ -5,7 +5,7 @@ import { UserError } from "../errors.ts";
 import { formatNames, loadTokenizer } from "../tokenizer/mod.ts";
 import { loadModel, MODEL_OPTIONS } from "./model_options.ts";
 import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
-import { Progress, terminalOutput } from "./progress.ts";
+import { Progress, streamOutput } from "./progress.ts";
 
 export const command = {
   name: "eval",
@@ -44,7 +44,7 @@ export async function run(args: string[]): Promise<number> {
   });
   if (examples.length === 0) throw new UserError(`${files.join(", ")}: no token to predict`);
   const batches = batchesOf(examples, BATCH_TOKENS);
-  const progress = new Progress(batches.length, terminalOutput());
+  const progress = new Progress(batches.length, streamOutput(Deno.stderr));
   let crossEntropy = 0, tokens = 0, correct = 0;
   batches.forEach((batch, i) => {
     const sums = model.evaluate(batch);

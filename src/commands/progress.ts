@@ -8,16 +8,16 @@ export interface ProgressOutput {
   write(text: string): void;
 }
 
-/** Standard error: results on standard output stay clean. */
-export function terminalOutput(): ProgressOutput {
+/** Standard output, or standard error where standard output carries results. */
+export function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr): ProgressOutput {
   const encoder = new TextEncoder();
-  const isTerminal = Deno.stderr.isTerminal();
+  const isTerminal = stream.isTerminal();
   return {
     isTerminal,
     columns: isTerminal ? Deno.consoleSize().columns : 80,
     write: (text) => {
       const bytes = encoder.encode(text);
-      for (let done = 0; done < bytes.length;) done += Deno.stderr.writeSync(bytes.subarray(done));
+      for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
     },
   };
 }

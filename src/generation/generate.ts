@@ -60,9 +60,7 @@ export async function generate(
     }
     return "length";
   })();
-  if (ending !== "stop-text") {
-    show(scanner.push(decoder.flush()).shown);
-    show(scanner.finish());
-  }
+  // Half a character at the end is left in the decoder: it would only show as U+FFFD.
+  if (ending !== "stop-text") show(scanner.finish());
   return { text: scanner.text, tokens, ending };
 }

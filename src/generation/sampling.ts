@@ -16,10 +16,16 @@ export interface SamplingOptions {
 /** Tokens that no text holds, and that a model therefore never says. */
 const UNSPOKEN = [special.pad, special.startOfText, special.unknown];
 
-/** Index of the largest value, the first of equals. */
+/**
+ * Index of the largest value, the first of equals.
+ * @throws Error when no value is a number: the model's weights are broken
+ */
 export function argmax(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
+  let best = -1, highest = -Infinity;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i]! > highest) highest = values[best = i]!;
+  }
+  if (best < 0) throw new Error("the model's logits are not numbers");
   return best;
 }
 
@@ -29,10 +35,20 @@ interface Candidate {
   readonly probability: number;
 }
 
-/** All tokens with their probabilities, likeliest first; only the best k where k > 0. */
+/** Probability below which a token is never drawn: all such tokens together stay below one in 10^5. */
+const NEGLIGIBLE = 1e-10;
+
+/** Tokens with their probabilities, likeliest first; only the best k where k > 0. */
 export function candidates(logits: Float32Array, temperature: number, k: number): Candidate[] {
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
-  const kept = k > 0 ? order.slice(0, k) : order;
+  // Sorting the whole vocabulary takes longer than a small model's forward pass, so the many tokens that
+  // would never be drawn are left out first.
+  const floor = logits[argmax(logits)]! + temperature * Math.log(NEGLIGIBLE);
+  const likely: number[] = [];
+  for (let token = 0; token < logits.length; token++) {
+    if (logits[token]! >= floor) likely.push(token);
+  }
+  likely.sort((a, b) => logits[b]! - logits[a]! || a - b);
+  const kept = k > 0 ? likely.slice(0, k) : likely;
   const highest = logits[kept[0]!]!;
   const weights = kept.map((token) => Math.exp((logits[token]! - highest) / temperature));
   const total = weights.reduce((sum, weight) => sum + weight, 0);

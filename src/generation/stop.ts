@@ -9,12 +9,12 @@ export class StopScanner {
 
   /** The text that was let out. */
   get text(): string {
-    return this.#text.slice(0, this.#shown);
+    return this.#text.slice(0, this.#shown).trimStart();
   }
 
   /** Takes a piece; returns what may be shown of it, and whether a stop text came. */
   push(piece: string): { readonly shown: string; readonly stopped: boolean } {
-    this.#text = this.#text === "" ? piece.trimStart() : this.#text + piece;
+    this.#text += piece;
     const found = this.stops.map((stop) => this.#text.indexOf(stop)).filter((at) => at >= 0);
     if (found.length > 0) {
       this.#text = this.#text.slice(0, Math.min(...found));
@@ -23,7 +23,7 @@ export class StopScanner {
     return { shown: this.#show(this.#text.length - this.#pending()), stopped: false };
   }
 
-  /** The end: nothing more comes, so nothing is held back but white space. */
+  /** Nothing more comes: lets out what was held back, but for white space. */
   finish(): string {
     return this.#show(this.#text.length);
   }
@@ -41,7 +41,8 @@ export class StopScanner {
   #show(end: number): string {
     const until = Math.max(this.#shown, this.#text.slice(0, end).trimEnd().length);
     const shown = this.#text.slice(this.#shown, until);
+    const first = this.#text.slice(0, this.#shown).trim() === "";
     this.#shown = until;
-    return shown;
+    return first ? shown.trimStart() : shown;
   }
 }

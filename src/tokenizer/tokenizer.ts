@@ -21,8 +21,6 @@ export interface Tokenizer {
 export interface StreamDecoder {
   /** The text that the token completes; may be empty. */
   push(token: number): string;
-  /** What is left: U+FFFD for an incomplete character, or nothing. */
-  flush(): string;
 }
 
 class Gpt2Tokenizer implements Tokenizer {
@@ -105,6 +103,5 @@ export function createStreamDecoder(tokenizer: Tokenizer): StreamDecoder {
   const decoder = new TextDecoder();
   return {
     push: (token) => decoder.decode(tokenizer.decodeBytes([token]), { stream: true }),
-    flush: () => decoder.decode(),
   };
 }

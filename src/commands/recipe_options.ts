@@ -1,0 +1,158 @@
+// The flags that override a recipe's numbers, and the recipe that results.
+
+import type { FormatChoice } from "../data/mod.ts";
+import { UserError } from "../errors.ts";
+import { presets } from "../model/mod.ts";
+import { type FormatName, formatNames } from "../tokenizer/mod.ts";
+import type { Recipe } from "../training/mod.ts";
+import { type OptionTable, suggestion, type Values } from "./options.ts";
+
+const ON_OFF = ["on", "off"];
+
+/** One option for every field of a recipe, named like it. */
+export const RECIPE_OPTIONS = {
+  model: {
+    type: "string",
+    placeholder: "NAME",
+    choices: Object.keys(presets),
+    help: "the model's size",
+  },
+  data: {
+    type: "strings",
+    placeholder: "FILE",
+    help: "your data instead of the recipe's: .jsonl, .json or .txt; may come several times",
+  },
+  formats: {
+    type: "string",
+    placeholder: "LIST",
+    help: `how conversations are spelled, such as human-assistant,q-a:10 (q-a for the first 10); ` +
+      `there are ${formatNames.join(", ")}`,
+  },
+  "max-tokens": { type: "integer", minimum: 2, maximum: 4096, help: "longest text" },
+  "end-of-text": {
+    type: "string",
+    placeholder: "ON",
+    choices: ON_OFF,
+    help: "end every text in the end-of-text token, from which the model learns to stop",
+  },
+  augment: {
+    type: "string",
+    placeholder: "ON",
+    choices: ON_OFF,
+    help: "add each conversation with its questions spelled carelessly",
+  },
+  "prompt-loss-weight": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    help: "weight in the loss of what the assistant does not say itself",
+  },
+  validation: {
+    type: "number",
+    minimum: 0,
+    maximum: 0.9,
+    help: "share of the conversations to set aside",
+  },
+  epochs: { type: "integer", minimum: 1, maximum: 100000, help: "times through the data" },
+  "batch-size": { type: "integer", minimum: 1, maximum: 4096, help: "texts in a batch" },
+  accumulate: { type: "integer", minimum: 1, maximum: 4096, help: "batches in a step" },
+  "learning-rate": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    above: true,
+    help: "the highest rate",
+  },
+  "warmup-steps": { type: "integer", minimum: 0, help: "steps in which the rate rises" },
+  schedule: {
+    type: "string",
+    placeholder: "NAME",
+    choices: ["constant", "step", "cosine", "linear"],
+    help: "how the rate falls",
+  },
+  "schedule-factor": { type: "number", minimum: 0, maximum: 1, help: "step: factor of each fall" },
+  "schedule-every": { type: "integer", minimum: 1, help: "step: epochs between two falls" },
+  "schedule-minimum": { type: "number", minimum: 0, maximum: 1, help: "cosine, linear: last rate" },
+  "schedule-epochs": {
+    type: "integer",
+    minimum: 0,
+    help: "cosine, linear: epoch of the last rate; 0 for the run's end",
+  },
+  beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's decay of the mean" },
+  beta2: { type: "number", minimum: 0, maximum: 0.999999, help: "AdamW's decay of the square" },
+  epsilon: { type: "number", minimum: 0, maximum: 1, above: true, help: "AdamW's epsilon" },
+  "weight-decay": { type: "number", minimum: 0, maximum: 10, help: "of matrices and embeddings" },
+  "label-smoothing": { type: "number", minimum: 0, maximum: 0.9, help: "spread over all tokens" },
+  clip: { type: "number", minimum: 0, above: true, help: "largest norm of the gradient" },
+  dropout: { type: "number", minimum: 0, maximum: 0.9, help: "share of activations dropped" },
+  "stop-on": {
+    type: "string",
+    placeholder: "LOSS",
+    choices: ["validation", "training", "never"],
+    help: "what early stopping watches",
+  },
+  patience: { type: "integer", minimum: 1, help: "epochs without a better loss before it stops" },
+  seed: { type: "integer", minimum: 0, maximum: 2 ** 32 - 1, help: "of weights, order, dropout" },
+  samples: { type: "strings", placeholder: "TEXT", help: "prompt to answer during training" },
+  "sample-every": { type: "integer", minimum: 0, help: "epochs between two samples; 0 for none" },
+} as const satisfies OptionTable;
+
+type RecipeValues = Values<typeof RECIPE_OPTIONS>;
+
+/** The field of a recipe that an option overrides. */
+function fieldOf(option: string): string {
+  return option === "data"
+    ? "corpus"
+    : option.replaceAll(/-(.)/g, (_, c: string) => c.toUpperCase());
+}
+
+/** The names of the recipe's options that were given. */
+export function givenOptions(values: RecipeValues): (keyof RecipeValues)[] {
+  const names = Object.keys(RECIPE_OPTIONS) as (keyof RecipeValues)[];
+  return names.filter((name) => {
+    const value = values[name];
+    return Array.isArray(value) ? value.length > 0 : value !== undefined;
+  });
+}
+
+/**
+ * A recipe with the given options in place of its numbers.
+ * @throws UserError when they contradict each other
+ */
+export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
+  const changes = givenOptions(values).map((name) => [fieldOf(name), convert(name, values[name])]);
+  const changed: Recipe = { ...recipe, ...Object.fromEntries(changes) };
+  if (changed.stopOn === "validation" && changed.validation === 0) {
+    throw new UserError("--stop-on validation needs --validation above 0");
+  }
+  if (changed.stopOn !== "never" && changed.patience < 1) {
+    throw new UserError(`--stop-on ${changed.stopOn} needs --patience of at least 1`);
+  }
+  const longest = presets[changed.model].n_positions;
+  if (changed.maxTokens > longest) {
+    throw new UserError(`--max-tokens must be at most ${longest}, the context of ${changed.model}`);
+  }
+  return changed;
+}
+
+function convert(name: keyof RecipeValues, value: unknown): unknown {
+  if (name === "end-of-text" || name === "augment") return value === "on";
+  if (name === "formats") return parseFormats(value as string);
+  return value;
+}
+
+/** "human-assistant,q-a:10" */
+function parseFormats(list: string): FormatChoice[] {
+  return list.split(",").map((item) => {
+    const [name = "", first] = item.trim().split(":");
+    if (!formatNames.includes(name as FormatName)) {
+      throw new UserError(
+        `--formats: there is no format ${JSON.stringify(name)}${suggestion(name, formatNames)}; ` +
+          `there are ${formatNames.join(", ")}`,
+      );
+    }
+    if (first === undefined) return { name: name as FormatName };
+    if (/^[1-9]\d{0,8}$/.test(first)) return { name: name as FormatName, first: Number(first) };
+    throw new UserError(`--formats: ${item}: behind the colon stands how many conversations`);
+  });
+}

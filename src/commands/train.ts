@@ -1,0 +1,264 @@
+// deno task train: trains or fine-tunes a model, or goes on with a run.
+
+import {
+  findCheckpoint,
+  loadMoments,
+  loadParameters,
+  newestRun,
+  readCheckpointInfo,
+  readTraining,
+  WEIGHTS,
+} from "../checkpoint/mod.ts";
+import { UserError } from "../errors.ts";
+import { Runtime } from "../kernels/mod.ts";
+import { type Configuration, GPT, memoryEstimate, presets } from "../model/mod.ts";
+import { loadTokenizer } from "../tokenizer/mod.ts";
+import {
+  checkState,
+  type Corpus,
+  loadCorpus,
+  type Recipe,
+  type RecipeName,
+  recipes,
+  type RunState,
+  startOfRun,
+  train,
+} from "../training/mod.ts";
+import { threadsOption } from "./model_options.ts";
+import {
+  type CommandSpecification,
+  invocation,
+  type OptionTable,
+  parseOptions,
+  type Values,
+} from "./options.ts";
+import { givenOptions, overrideRecipe, RECIPE_OPTIONS } from "./recipe_options.ts";
+import { jsonReporter, type Reporter, terminalReporter } from "./train_report.ts";
+
+export const command = {
+  name: "train",
+  summary: "train or fine-tune a model on conversations",
+  options: {
+    recipe: {
+      type: "string",
+      placeholder: "NAME",
+      choices: Object.keys(recipes),
+      help: "the numbers to start from; conversations if not given. All below override one",
+    },
+    ...RECIPE_OPTIONS,
+    out: { type: "string", placeholder: "DIR", help: "the run's directory" },
+    resume: { type: "boolean", help: "go on with the newest run, or that of DIR" },
+    init: { type: "string", placeholder: "DIR", help: "start from a checkpoint's weights" },
+    "save-every": {
+      type: "integer",
+      minimum: 0,
+      help: "epochs between two saves of last; 0, the default, saves it at the end",
+    },
+    "skip-bad-lines": { type: "boolean", help: "leave bad lines of data out instead of stopping" },
+    threads: threadsOption,
+    json: { type: "boolean", help: "print one JSON event a line" },
+  },
+  positional: "DIR",
+} satisfies CommandSpecification<OptionTable>;
+
+type Options = Values<typeof command.options> & { positional: string[] };
+
+/** WebAssembly's address space. */
+const ADDRESSABLE = 2 ** 32;
+
+/** A run about to begin or to go on. */
+interface Run {
+  readonly directory: string;
+  readonly state: Omit<RunState, "fingerprint">;
+  /** What a resumed run's data must still be; null for a new run. */
+  readonly fingerprint: string | null;
+  readonly history: string[];
+  readonly configuration: Configuration;
+  /** Where weights come from: nothing, a checkpoint, or the run itself. */
+  readonly weights: string | null;
+}
+
+/** Paths of a recipe's files: those of ours lie in data/. */
+function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
+  if (own.length > 0) return own.map(absolute);
+  const folder = new URL("../../data/", import.meta.url);
+  return recipe.corpus.map((name) => decodeURIComponent(new URL(name, folder).pathname));
+}
+
+function absolute(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return path; // reading it says what is wrong
+  }
+}
+
+function isRun(directory: string): boolean {
+  try {
+    return Array.from(Deno.readDirSync(directory)).length > 0;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    if (error instanceof Deno.errors.NotADirectory) {
+      throw new UserError(`--out ${directory}: is a file, not a directory`);
+    }
+    throw error;
+  }
+}
+
+/** --out, or a name that no run has yet. */
+function newDirectory(out: string | undefined, name: string): string {
+  if (out !== undefined) {
+    const directory = out.replace(/(?<=.)\/+$/, "");
+    if (!isRun(directory)) return directory;
+    throw new UserError(
+      `--out ${directory}: is not empty; go on with ${
+        invocation("train")
+      } --resume ${directory}, ` +
+        `or choose another --out`,
+    );
+  }
+  for (let number = 1;; number++) {
+    const directory = `${WEIGHTS}/${name}${number === 1 ? "" : `-${number}`}`;
+    if (!isRun(directory)) return directory;
+  }
+}
+
+function beginRun(options: Options): Run {
+  const recipeName = (options.recipe ?? "conversations") as RecipeName;
+  const recipe = overrideRecipe(recipes[recipeName], options);
+  const init = options.init === undefined
+    ? null
+    : findCheckpoint(options.init, invocation("train"));
+  if (init !== null && options.model !== undefined) {
+    throw new UserError("--init brings its own size; leave --model out");
+  }
+  const base = init === null ? presets[recipe.model] : readCheckpointInfo(init).configuration;
+  const { dropout } = recipe;
+  return {
+    directory: newDirectory(
+      options.out,
+      init === null ? `${recipeName}-${recipe.model}` : recipeName,
+    ),
+    state: {
+      version: 1,
+      recipeName,
+      recipe,
+      data: dataFiles(recipe, options.data),
+      skipBadLines: options["skip-bad-lines"],
+      progress: startOfRun(),
+    },
+    fingerprint: null,
+    history: [],
+    configuration: { ...base, resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout },
+    weights: init,
+  };
+}
+
+function resumeRun(options: Options): Run {
+  const given = givenOptions(options).filter((name) => name !== "epochs");
+  const other = [...given, ...(["recipe", "init"] as const).filter((name) => options[name])];
+  if (other.length > 0) {
+    throw new UserError(`--resume goes on as the run began; leave --${other.join(" and --")} out`);
+  }
+  const named = options.positional[0] ?? options.out;
+  const directory = (named ?? newestRun() ?? "").replace(/(?<=.)\/(last\/?|best\/?)?$/, "");
+  if (directory === "") {
+    throw new UserError(
+      `there is no run under ${WEIGHTS}/ to go on with; begin one with ${invocation("train")}`,
+    );
+  }
+  const last = `${directory}/last`;
+  const { state, history } = readTraining(last);
+  const { fingerprint, ...rest } = checkState(state, last);
+  const recipe = { ...rest.recipe, epochs: options.epochs ?? rest.recipe.epochs };
+  const { progress } = rest;
+  if (progress.finished === "epochs" && progress.epoch < recipe.epochs) progress.finished = null;
+  if (progress.finished !== null) {
+    throw new UserError(
+      `${directory}: is done after ${progress.epoch} epochs` +
+        (progress.finished === "epochs"
+          ? "; --epochs with a larger number goes on"
+          : " (stopped early)"),
+    );
+  }
+  return {
+    directory,
+    state: { ...rest, recipe },
+    fingerprint,
+    history: history.split("\n").filter((line) => line !== ""),
+    configuration: readCheckpointInfo(last).configuration,
+    weights: last,
+  };
+}
+
+/** @throws UserError when the run cannot fit into WebAssembly's memory */
+function checkMemory(configuration: Configuration, recipe: Recipe, corpus: Corpus): void {
+  const longest = Math.max(
+    ...[...corpus.training, ...corpus.validation].map(({ tokens }) => tokens.length),
+  );
+  const tokens = recipe.batchSize * Math.min(longest, recipe.maxTokens);
+  const bytes = memoryEstimate(configuration, { training: true, tokens });
+  if (bytes <= ADDRESSABLE) return;
+  const mebibytes = (n: number) => `${Math.ceil(n / 2 ** 20).toLocaleString("en")} MiB`;
+  throw new UserError(
+    `training needs ${mebibytes(bytes)} of memory, WebAssembly can address ${
+      mebibytes(ADDRESSABLE)
+    }; ` +
+      `use a smaller --batch-size (with --accumulate for the same step), --max-tokens or --model`,
+  );
+}
+
+/** Aborts on the first Ctrl-C; the second ends the program at once. */
+function interruption(onFirst: () => void): AbortSignal {
+  const controller = new AbortController();
+  Deno.addSignalListener("SIGINT", () => {
+    if (controller.signal.aborted) Deno.exit(130);
+    controller.abort();
+    onFirst();
+  });
+  return controller.signal;
+}
+
+export async function run(args: string[]): Promise<number> {
+  const options = parseOptions(command, args);
+  if (options.positional.length > (options.resume ? 1 : 0)) {
+    throw new UserError(
+      `unexpected argument ${options.positional.at(-1)}; data is given with --data`,
+    );
+  }
+  const { directory, state, fingerprint, history, configuration, weights } = options.resume
+    ? resumeRun(options)
+    : beginRun(options);
+  const tokenizer = loadTokenizer();
+  const corpus = loadCorpus(state.data, state.recipe, tokenizer, state.skipBadLines);
+  if (fingerprint !== null && fingerprint !== corpus.fingerprint) {
+    throw new UserError(
+      `${state.data.join(", ")}: has changed since the run began; begin a new one`,
+    );
+  }
+  checkMemory(configuration, state.recipe, corpus);
+  const runtime = await Runtime.start({ threads: options.threads });
+  const model = new GPT(runtime, configuration, { training: true });
+  const report: Reporter = options.json ? jsonReporter() : terminalReporter();
+  report.start({ directory, state, corpus, configuration, runtime });
+  if (weights === null) model.initialize(state.recipe.seed);
+  else loadParameters(weights, model);
+  if (options.resume) loadMoments(`${directory}/last`, model);
+  const signal = interruption(() => report.interrupted());
+  try {
+    await train({
+      model,
+      tokenizer,
+      corpus,
+      state: { ...state, fingerprint: corpus.fingerprint },
+      directory,
+      history,
+      saveEvery: options["save-every"] ?? 0,
+      signal,
+      onEvent: (event) => report.event(event),
+    });
+  } finally {
+    runtime.close();
+  }
+  return signal.aborted && state.progress.finished === null ? 130 : 0;
+}

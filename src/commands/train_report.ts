@@ -1,0 +1,165 @@
+// What train shows: the recipe's numbers, a bar with the losses, lines that stay; or JSON events.
+
+import type { Runtime } from "../kernels/mod.ts";
+import { type Configuration, parameterCount } from "../model/mod.ts";
+import { type Corpus, type RunState, stepsPerEpoch, type TrainingEvent } from "../training/mod.ts";
+import { invocation } from "./options.ts";
+import { duration, Progress, streamOutput } from "./progress.ts";
+
+/** A run that is about to begin or to go on. */
+export interface RunStart {
+  readonly directory: string;
+  readonly state: Omit<RunState, "fingerprint">;
+  readonly corpus: Corpus;
+  readonly configuration: Configuration;
+  readonly runtime: Runtime;
+}
+
+/** Watches a run. */
+export interface Reporter {
+  start(run: RunStart): void;
+  event(event: TrainingEvent): void;
+  /** Ctrl-C came. */
+  interrupted(): void;
+}
+
+/** One JSON event a line. */
+export function jsonReporter(): Reporter {
+  const print = (event: unknown) => console.log(JSON.stringify(event));
+  return {
+    start: ({ directory, state, corpus, configuration, runtime }) =>
+      print({
+        event: "start",
+        directory,
+        recipe: state.recipeName,
+        ...state.recipe,
+        parameters: parameterCount(configuration),
+        training_texts: corpus.training.length,
+        validation_texts: corpus.validation.length,
+        truncated: corpus.truncated,
+        skipped: corpus.skipped,
+        threads: runtime.threads,
+        kernel: runtime.kernel,
+      }),
+    event: print,
+    interrupted: () => {},
+  };
+}
+
+/** Recipe fields in groups of a line each. */
+const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
+  ["epochs", "batchSize", "accumulate", "maxTokens", "validation", "seed"],
+  [
+    "learningRate",
+    "schedule",
+    "warmupSteps",
+    "scheduleMinimum",
+    "scheduleEpochs",
+    "scheduleFactor",
+  ],
+  ["beta1", "beta2", "epsilon", "weightDecay", "clip"],
+  ["dropout", "labelSmoothing", "promptLossWeight", "endOfText", "augment", "stopOn", "patience"],
+];
+
+function tokensOf(examples: Corpus["training"]): number {
+  return examples.reduce((sum, { tokens }) => sum + tokens.length - 1, 0);
+}
+
+function describe({ directory, state, corpus, configuration, runtime }: RunStart): string[] {
+  const { recipe, progress } = state;
+  const c = configuration;
+  const number = (n: number) => n.toLocaleString("en");
+  const formats = recipe.formats.map(({ name, first }) => first ? `${name}:${first}` : name);
+  const texts = (examples: Corpus["training"]) =>
+    `${number(examples.length)} texts, ${number(tokensOf(examples))} tokens`;
+  const begin = progress.step === 0 ? "" : `, going on after step ${number(progress.step)}`;
+  return [
+    `recipe ${state.recipeName} -> ${directory}${begin}`,
+    `  model    ${
+      number(parameterCount(c))
+    } parameters: ${c.n_layer} layers, ${c.n_embd} channels, ` +
+    `${c.n_head} heads; ${runtime.threads} threads, kernel ${runtime.kernel}`,
+    `  data     ${texts(corpus.training)} to learn` +
+    (corpus.validation.length > 0 ? `; ${texts(corpus.validation)} set aside` : ""),
+    `  formats  ${formats.join(", ")}`,
+    ...GROUPS.map((names) =>
+      "  " + names.map((name) => `${words(name)} ${String(recipe[name])}`).join(", ")
+    ),
+    ...corpus.skipped.map((line) => `warning: left out ${line}`),
+    ...(corpus.truncated === 0
+      ? []
+      : [`warning: ${corpus.truncated} conversations were cut to ${recipe.maxTokens} tokens`]),
+  ];
+}
+
+/** "batchSize" -> "batch size" */
+function words(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}
+
+/** Text for a person: a bar on a terminal, plain lines elsewhere. */
+export function terminalReporter(): Reporter {
+  const output = streamOutput(Deno.stdout);
+  let bar: Progress | null = null;
+  let run: RunStart | null = null;
+  let validation: number | null = null;
+  const line = (text: string) => bar === null ? output.write(text + "\n") : bar.line(text);
+  return {
+    start(started) {
+      run = started;
+      describe(started).forEach(line);
+      const { recipe, progress } = started.state;
+      const total = recipe.epochs * stepsPerEpoch(recipe, started.corpus.training.length);
+      bar = new Progress(total, output, progress.step);
+    },
+    event(event) {
+      switch (event.event) {
+        case "step":
+          bar!.update(event.step, [
+            `epoch ${event.epoch}`,
+            `loss ${event.loss.toFixed(3)}`,
+            ...(validation === null ? [] : [`validation ${validation.toFixed(3)}`]),
+            `rate ${event.learning_rate.toExponential(1)}`,
+            `${event.tokens_per_second.toFixed(0)} tokens/s`,
+          ]);
+          break;
+        case "epoch":
+          validation = event.validation_loss;
+          line(
+            `epoch ${event.epoch}: loss ${event.train_loss.toFixed(4)}` +
+              (validation === null ? "" : `, validation ${validation.toFixed(4)}`) +
+              (event.best && validation !== null ? " (best)" : ""),
+          );
+          break;
+        case "sample":
+          line(`  ${event.prompt} -> ${JSON.stringify(event.text)}`);
+          break;
+        case "saved":
+          break;
+        case "done": {
+          const { directory } = run!;
+          bar!.clear();
+          const took = `${event.steps} steps in ${duration(event.seconds)}, ` +
+            `${Math.round(event.peak_rss_bytes / 2 ** 20).toLocaleString("en")} MiB at most`;
+          if (event.reason === "interrupted") {
+            line(
+              `stopped after ${took}; saved. Go on with ${
+                invocation("train")
+              } --resume ${directory}`,
+            );
+            break;
+          }
+          const early = event.reason === "early-stop"
+            ? `stopped early, no better since epoch ${event.best?.epoch}: `
+            : "done: ";
+          line(`${early}${took}. Talk to it with ${invocation("chat")} --weights ${directory}`);
+        }
+      }
+    },
+    interrupted() {
+      line(
+        "finishing this step, then saving; Ctrl-C again ends at once and loses the run's progress",
+      );
+    },
+  };
+}
