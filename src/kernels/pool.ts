@@ -42,15 +42,27 @@ export class Pool {
   ): Promise<Pool> {
     const names = Object.keys(exports).filter((name) => typeof exports[name] === "function");
     const pool = new Pool(memory, exports, names);
-    await Promise.all(starts.map((start) => {
+    const ready = starts.map((start) => {
       const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
       pool.#workers.push(worker);
       return new Promise<void>((resolve, reject) => {
-        worker.onmessage = () => resolve();
-        worker.onerror = (event) => reject(new Error(`cannot start a worker: ${event.message}`));
+        worker.onmessage = () => {
+          worker.onerror = null;
+          resolve();
+        };
+        worker.onerror = (event) => {
+          event.preventDefault(); // or the process ends before the caller hears of it
+          reject(new Error(`cannot start a worker: ${event.message}`));
+        };
         worker.postMessage({ ...start, kernels: names });
       });
-    }));
+    });
+    try {
+      await Promise.all(ready);
+    } catch (error) {
+      pool.close();
+      throw error;
+    }
     return pool;
   }
 
