@@ -1,7 +1,7 @@
 // Causal attention: typed wrappers that check shapes and sequence boundaries.
 
 import type { Tensor } from "./arena.ts";
-import { checkMultiple, checkShape, matrixShape } from "./check.ts";
+import { checkMultiple, checkProbability, checkShape, matrixShape } from "./check.ts";
 import type { DropoutStream } from "./elementwise.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -22,6 +22,7 @@ export function attentionForward(
 ): void {
   const [rows, channels] = matrixShape("attentionForward out", out);
   checkAttention("attentionForward", runtime, qkv, logSumExp, rows, channels, heads, offsets);
+  checkProbability("attentionForward p", stream.p);
   runtime.pool.run(
     "attention_forward",
     (offsets.shape[0]! - 1) * heads,
@@ -51,6 +52,7 @@ export function attentionBackward(
   const [rows, channels] = matrixShape("attentionBackward dout", dout);
   checkAttention("attentionBackward", runtime, qkv, logSumExp, rows, channels, heads, offsets);
   checkShape("attentionBackward dqkv", dqkv, qkv.shape);
+  checkProbability("attentionBackward p", stream.p);
   runtime.pool.run(
     "attention_backward",
     (offsets.shape[0]! - 1) * heads,
@@ -118,7 +120,8 @@ export function attentionCached(
   checkShape("attentionCached qkv", qkv, [rows, 3 * channels]);
   checkShape("attentionCached keys", keys, [capacity, channels]);
   checkShape("attentionCached values", values, [capacity, channels]);
-  if (past + rows > Math.min(capacity, LONGEST)) {
+  checkMultiple("attentionCached channels", channels, heads);
+  if (!(past >= 0 && past + rows <= Math.min(capacity, LONGEST))) {
     throw new RangeError(`attentionCached: ${past} + ${rows} tokens, room for ${capacity}`);
   }
   runtime.pool.run(

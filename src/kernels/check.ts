@@ -37,3 +37,8 @@ export function matrixShape(what: string, x: Tensor): [rows: number, channels: n
   if (x.shape.length !== 2) throw new RangeError(`${what}: must be a matrix, got [${x.shape}]`);
   return [rows!, channels!];
 }
+
+/** @throws RangeError unless p is a probability below 1, by whose rest kernels divide */
+export function checkProbability(what: string, p: number): void {
+  if (!(p >= 0 && p < 1)) throw new RangeError(`${what}: must be from 0 to below 1, got ${p}`);
+}

@@ -1,7 +1,7 @@
 // GELU, dropout and column sums: typed wrappers that check shapes, then run their kernel on all threads.
 
 import type { Tensor } from "./arena.ts";
-import { checkMultiple, checkShape, matrixShape } from "./check.ts";
+import { checkMultiple, checkProbability, checkShape, matrixShape } from "./check.ts";
 import { ELEMENTS_PER_CHUNK, groups } from "./chunks.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -46,6 +46,7 @@ export function geluBackward(
 /** y = dropout(x); y may be x. */
 export function dropout(runtime: Runtime, y: Tensor, x: Tensor, stream: DropoutStream): void {
   checkShape("dropout y", y, x.shape);
+  checkProbability("dropout p", stream.p);
   runtime.pool.run(
     "dropout",
     groups(x),
@@ -68,6 +69,7 @@ export function residualDropout(
 ): void {
   checkShape("residualDropout y", y, x.shape);
   checkShape("residualDropout residual", residual, x.shape);
+  checkProbability("residualDropout p", stream.p);
   runtime.pool.run(
     "residual_dropout",
     groups(x),
