@@ -3,12 +3,12 @@
 import {
   type FormatName,
   formats,
-  type Message,
   render,
   type Segment,
   special,
   type Tokenizer,
 } from "../tokenizer/mod.ts";
+import { respellings } from "./augment.ts";
 import type { Entry } from "./entry.ts";
 
 /** A text ready for training. */
@@ -20,6 +20,8 @@ export interface Example {
   readonly entry: number;
   /** null for plain text. */
   readonly format: FormatName | null;
+  /** Whether its end was cut off, and with it the end-of-text token. */
+  readonly truncated: boolean;
 }
 
 /** A format that conversations are spelled in, all of them or the first few. */
@@ -36,37 +38,42 @@ export interface ExampleOptions {
   readonly endOfText: boolean;
   /** Weight of the tokens that are given, against 1 for those that the assistant says. */
   readonly promptLossWeight: number;
-  /** Adds each conversation once more with its questions in another spelling. */
+  /** Adds each conversation, in the first format, with its questions respelled: at most two copies. */
   readonly augment: boolean;
 }
 
 export interface Examples {
   readonly examples: Example[];
-  /** Conversations that were cut at the end. */
+  /** Conversations that were cut at the end, however many of their spellings were. */
   readonly truncated: number;
+  /** Texts left out because they are a single token, which predicts nothing. */
+  readonly dropped: number;
 }
 
-/** Examples of the entries at `indices`, format by format. */
+/**
+ * Examples of the entries at `indices`: conversations format by format, then texts.
+ * @throws RangeError when `maxTokens` is below 2, which leaves nothing to predict
+ */
 export function makeExamples(
   entries: readonly Entry[],
   indices: readonly number[],
   tokenizer: Tokenizer,
   options: ExampleOptions,
 ): Examples {
-  const examples: Example[] = [];
-  let truncated = 0;
+  const { maxTokens } = options;
+  if (!(maxTokens >= 2)) throw new RangeError(`maxTokens must be at least 2, got ${maxTokens}`);
+  const made: Example[] = [];
   const conversations = indices.filter((i) => entries[i]!.kind === "conversation");
   options.formats.forEach(({ name, first }, order) => {
     for (const index of conversations.slice(0, first)) {
       const entry = entries[index]!;
       if (entry.kind !== "conversation") continue;
       const spellings = options.augment && order === 0
-        ? [entry.messages, respell(entry.messages)]
+        ? [entry.messages, ...respellings(entry.messages)]
         : [entry.messages];
       for (const messages of spellings) {
-        const made = exampleOf(render(formats[name], messages), tokenizer, options);
-        if (made.cut) truncated++;
-        examples.push({ ...made, entry: index, format: name });
+        const example = exampleOf(render(formats[name], messages), tokenizer, options);
+        made.push({ ...example, entry: index, format: name });
       }
     }
   });
@@ -74,20 +81,15 @@ export function makeExamples(
     const entry = entries[index]!;
     if (entry.kind !== "text") continue;
     for (const window of windowsOf(entry.text, tokenizer, options)) {
-      examples.push({ ...window, entry: index, format: null });
+      made.push({ ...window, entry: index, format: null, truncated: false });
     }
   }
-  // A single token predicts nothing.
-  return { examples: examples.filter(({ tokens }) => tokens.length > 1), truncated };
-}
-
-/** The questions as somebody in a hurry types them: no capitals, no question mark. */
-function respell(messages: readonly Message[]): Message[] {
-  return messages.map((message) =>
-    message.role === "user"
-      ? { ...message, content: message.content.toLowerCase().replace(/[?.!]+$/, "") }
-      : message
-  );
+  const examples = made.filter(({ tokens }) => tokens.length > 1);
+  return {
+    examples,
+    truncated: new Set(made.filter((e) => e.truncated).map(({ entry }) => entry)).size,
+    dropped: made.length - examples.length,
+  };
 }
 
 function exampleOf(segments: readonly Segment[], tokenizer: Tokenizer, options: ExampleOptions) {
@@ -102,11 +104,10 @@ function exampleOf(segments: readonly Segment[], tokenizer: Tokenizer, options: 
     tokens.push(special.endOfText);
     weights.push(segments.at(-1)?.answer ? 1 : options.promptLossWeight);
   }
-  const cut = tokens.length > options.maxTokens;
   return {
     tokens: Int32Array.from(tokens.slice(0, options.maxTokens)),
     weights: Float32Array.from(weights.slice(0, options.maxTokens)),
-    cut,
+    truncated: tokens.length > options.maxTokens,
   };
 }
 

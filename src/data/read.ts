@@ -44,12 +44,26 @@ function readFile(path: string, entries: Entry[], bad: string[]): void {
     return readLines(path, bytes, entries, bad);
   }
   const text = decode(bytes, path);
-  if (extension === ".json") return readList(path, text, entries, bad);
+  if (extension === ".json") {
+    // JSON lines under the name .json are common, and their first line is a value by itself.
+    const lines = text.trim().split("\n");
+    if (lines.length > 1 && isJson(lines[0]!)) return readLines(path, bytes, entries, bad);
+    return readList(path, text, entries, bad);
+  }
   if (extension !== ".txt" && extension !== ".md") {
     throw new UserError(`${path}: must end in .jsonl, .ndjson, .json, .txt or .md`);
   }
   const content = text.replaceAll("\r\n", "\n").trim();
   if (content !== "") entries.push({ kind: "text", text: content, source: path });
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function readBytes(path: string): Uint8Array {
@@ -60,7 +74,9 @@ function readBytes(path: string): Uint8Array {
     if (error instanceof Deno.errors.NotFound) {
       throw new UserError(`${path}: there is no such file`);
     }
-    if (error instanceof Deno.errors.PermissionDenied) {
+    if (
+      error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable
+    ) {
       throw new UserError(`${path}: there is no permission to read it`);
     }
     throw error;

@@ -18,7 +18,10 @@ function keyOf(entry: Entry): string {
   return text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, " ").trim();
 }
 
-/** Sets about `fraction` of the entries aside; with more than one question, neither side is empty. */
+/**
+ * Sets about `fraction` of the entries aside, at most so many if the groups allow it; with more than one
+ * question, neither side is empty. Deterministic for a seed.
+ */
 export function splitEntries(entries: readonly Entry[], fraction: number, seed: number): Split {
   const groups = Map.groupBy(entries.keys(), (i) => keyOf(entries[i]!));
   const order = [...groups.values()];
@@ -27,8 +30,13 @@ export function splitEntries(entries: readonly Entry[], fraction: number, seed: 
   let left = order.length;
   for (const index of shuffled(order.length, seed, 0)) {
     if (validation.length >= wanted || left === 1) break;
+    // A question asked very often would take much more than the fraction.
+    if (validation.length + order[index]!.length > wanted) continue;
     validation.push(...order[index]!);
     left--;
+  }
+  if (validation.length === 0 && wanted > 0 && left > 1) {
+    validation.push(...order.reduce((least, group) => group.length < least.length ? group : least));
   }
   const aside = new Set(validation);
   return {

@@ -6,7 +6,10 @@ export interface Message {
   readonly content: string;
 }
 
-/** A run of a rendered text; `answer` tells what the assistant says from what it is given. */
+/**
+ * A run of a rendered text; `answer` tells what the model is to produce from what it is given: answers, and
+ * the label behind one that hands over to the user and so ends it.
+ */
 export interface Segment {
   readonly text: string;
   readonly answer: boolean;
@@ -40,12 +43,15 @@ export function render(format: ChatFormat, messages: readonly Message[]): Segmen
   const segments: Segment[] = [];
   messages.forEach(({ role, content }, index) => {
     const line = index === 0 ? "" : "\n";
+    const handsOver = messages[index - 1]?.role === "assistant";
     if (role === "assistant") {
       segments.push({ text: line + format.assistant, answer: false });
       segments.push({ text: (format.assistant === "" ? "" : " ") + content, answer: true });
-    } else if (role === "user" && format.user !== "") {
-      segments.push({ text: `${line}${format.user} ${content}`, answer: false });
-    } else segments.push({ text: line + content, answer: false });
+    } else {
+      const label = role === "user" ? format.user : "";
+      segments.push({ text: line + label, answer: handsOver });
+      segments.push({ text: (label === "" ? "" : " ") + content, answer: false });
+    }
   });
   return segments.filter(({ text }) => text !== "");
 }

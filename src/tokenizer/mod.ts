@@ -14,6 +14,7 @@ export {
 export { special, specialText, VOCABULARY_SIZE } from "./special.ts";
 export {
   createStreamDecoder,
+  type DecodeOptions,
   loadTokenizer,
   type StreamDecoder,
   type Tokenizer,

@@ -8,14 +8,26 @@ import { specialText, VOCABULARY_SIZE } from "./special.ts";
 /** Pieces remembered, and their longest: most words of a corpus come again. */
 const REMEMBERED = 50_000, LONGEST_REMEMBERED = 24;
 
+export interface DecodeOptions {
+  /** Spell special tokens, as in `<|endoftext|>`, instead of leaving them out. */
+  readonly spellSpecial?: boolean;
+}
+
 export interface Tokenizer {
   readonly vocabularySize: number;
   /** Tokens of a text, which never becomes a special token. */
   encode(text: string): number[];
-  /** The text of tokens, special ones left out; bytes that are no UTF-8 become U+FFFD. */
-  decode(tokens: ArrayLike<number>): string;
-  decodeBytes(tokens: ArrayLike<number>): Uint8Array<ArrayBuffer>;
+  /**
+   * The text of tokens; bytes that are no UTF-8 become U+FFFD.
+   * @throws RangeError for a number that is no token
+   */
+  decode(tokens: ArrayLike<number>, options?: DecodeOptions): string;
+  /** As `decode`, before the bytes become text. */
+  decodeBytes(tokens: ArrayLike<number>, options?: DecodeOptions): Uint8Array<ArrayBuffer>;
 }
+
+/** A byte order mark within a text is a character like others: decoding gives back what was encoded. */
+const KEEP_BOM = { ignoreBOM: true };
 
 /** Turns tokens into text as they come, never half a character. */
 export interface StreamDecoder {
@@ -27,7 +39,7 @@ class Gpt2Tokenizer implements Tokenizer {
   readonly vocabularySize = VOCABULARY_SIZE;
   readonly #pattern = new RegExp(gpt2.pat_str, "gu");
   readonly #encoder = new TextEncoder();
-  readonly #decoder = new TextDecoder();
+  readonly #decoder = new TextDecoder("utf-8", KEEP_BOM);
   readonly #remembered = new Map<string, readonly number[]>();
   /** Every token's bytes, a character for each. */
   readonly #tokens: readonly string[] = parseRanks(gpt2.bpe_ranks);
@@ -43,18 +55,21 @@ class Gpt2Tokenizer implements Tokenizer {
     return tokens;
   }
 
-  decode(tokens: ArrayLike<number>): string {
-    return this.#decoder.decode(this.decodeBytes(tokens));
+  decode(tokens: ArrayLike<number>, options: DecodeOptions = {}): string {
+    return this.#decoder.decode(this.decodeBytes(tokens, options));
   }
 
-  decodeBytes(tokens: ArrayLike<number>): Uint8Array<ArrayBuffer> {
+  decodeBytes(tokens: ArrayLike<number>, options: DecodeOptions = {}): Uint8Array<ArrayBuffer> {
     let bytes = "";
-    for (let i = 0; i < tokens.length; i++) bytes += this.#bytesOf(tokens[i]!);
+    for (let i = 0; i < tokens.length; i++) {
+      bytes += this.#bytesOf(tokens[i]!, options.spellSpecial ?? false);
+    }
     return Uint8Array.from(bytes, (byte) => byte.charCodeAt(0));
   }
 
-  #bytesOf(token: number): string {
-    if (specialText.has(token)) return "";
+  #bytesOf(token: number, spellSpecial: boolean): string {
+    const spelling = specialText.get(token);
+    if (spelling !== undefined) return spellSpecial ? spelling : "";
     const bytes = this.#tokens[token];
     if (bytes !== undefined) return bytes;
     throw new RangeError(`token must be from 0 to ${VOCABULARY_SIZE - 1}, got ${token}`);
@@ -100,7 +115,7 @@ export function loadTokenizer(): Tokenizer {
 
 /** A decoder for one stream of tokens. */
 export function createStreamDecoder(tokenizer: Tokenizer): StreamDecoder {
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder("utf-8", KEEP_BOM);
   return {
     push: (token) => decoder.decode(tokenizer.decodeBytes([token]), { stream: true }),
   };
