@@ -46,13 +46,15 @@ export class Pool {
       const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
       pool.#workers.push(worker);
       return new Promise<void>((resolve, reject) => {
-        worker.onmessage = () => {
+        const fail = (message: string) => reject(new Error(`cannot start a worker: ${message}`));
+        worker.onmessage = ({ data: message }: MessageEvent<string | null>) => {
           worker.onerror = null;
-          resolve();
+          if (message === null) resolve();
+          else fail(message);
         };
         worker.onerror = (event) => {
           event.preventDefault(); // or the process ends before the caller hears of it
-          reject(new Error(`cannot start a worker: ${event.message}`));
+          fail(event.message);
         };
         worker.postMessage({ ...start, kernels: names });
       });

@@ -18,21 +18,33 @@ export interface WorkerStart {
  */
 const SPINS = 2_000_000;
 
+/** Answers null when this thread can work, and else the error that keeps it from that. */
 const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<WorkerStart>) => void;
   postMessage(message: unknown): void;
   close(): void;
 };
 
-scope.onmessage = ({ data }) => {
-  const { exports } = new WebAssembly.Instance(data.module, { env: { memory: data.memory } });
+/** This thread's own instance of the kernels, by number. */
+function instantiate({ module, memory, scratch, wideTile, kernels }: WorkerStart): Kernel[] {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const call = exports as Record<string, (...args: number[]) => void>;
-  call.set_scratch!(data.scratch);
-  call.choose_tile!(Number(data.wideTile));
-  const kernels = data.kernels.map((name) => call[name] as Kernel);
+  call.set_scratch!(scratch);
+  call.choose_tile!(Number(wideTile));
+  return kernels.map((name) => call[name] as Kernel);
+}
+
+scope.onmessage = ({ data }) => {
+  let kernels: Kernel[];
+  try {
+    kernels = instantiate(data);
+  } catch (error) {
+    scope.postMessage(String(error));
+    return;
+  }
   const control = new Control(data.memory);
   const { words } = control;
-  scope.postMessage("ready");
+  scope.postMessage(null);
 
   for (let seen = 0;;) {
     for (let spins = 0; Atomics.load(words, GENERATION) === seen; spins++) {
