@@ -144,7 +144,7 @@ Deno.test("a worker that cannot start is an error", async () => {
   await assertRejects(
     () => Pool.start(memory, runtime.exports, starts),
     Error,
-    "cannot start a worker",
+    "cannot start a worker: TypeError: call.set_scratch",
   );
   runtime.close();
 });
