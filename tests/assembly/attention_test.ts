@@ -180,7 +180,7 @@ Deno.test("attention_backward is attention_forward's own difference quotient alo
 Deno.test("attention_cached: the last rows of attention_forward, one or several new tokens, within both bounds", () => {
   for (const width of HEAD_WIDTHS) {
     const heads = width > 20 ? 2 : 3, channels = heads * width;
-    for (const T of LENGTHS) {
+    for (const T of [1, 2, 6, 17, 98]) {
       const c = { lengths: [T], heads, width, stream: NO_DROPOUT };
       const qkv = randomValues(T * 3 * channels, T + width, 1.5);
       const part = (index: number) =>

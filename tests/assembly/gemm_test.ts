@@ -9,7 +9,12 @@ import {
 import { assertWithin, Engines, norms, transposed, U, type Workspace } from "../kernels/helpers.ts";
 import { linear, matmul, randomValues } from "../reference/kernels.ts";
 
-const engines = await Engines.start();
+const engines = await Engines.start([
+  { threads: 1, kernel: "6x8" },
+  { threads: 1, kernel: "6x16" },
+  { threads: 2, kernel: "6x8" },
+  { threads: 3, kernel: "6x16" },
+]);
 Deno.test.afterAll(() => engines.close());
 
 const ROWS = [1, 2, 5, 7, 13, 97, 193], COLUMNS = [1, 4, 15, 17, 33, 100];
@@ -125,10 +130,10 @@ for (const [index, kind] of KINDS.entries()) {
         const before = randomValues(rows * n, turn, 3);
         const [right, stride] = operand(kind, b, depth, n);
         const left = p.aTransposed ? transposed(a, depth) : a;
-        // Three threads on every size would only cost time.
+        // Workers on every size would only cost time.
         const [actual] = engines.compute(
           (space) => [runProduct(space, p, { a: left, b: right, stride, before })],
-          turn % 11 === 0 ? 3 : 2,
+          turn % 11 === 0 ? 4 : 2,
         );
         const start = (i: number) =>
           p.start === "nothing" ? 0 : before[p.start === "bias" ? i % n : i]!;

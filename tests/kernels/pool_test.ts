@@ -38,12 +38,12 @@ function assertGathered(runtime: Runtime, { to, start, indices }: Operands) {
   assertEquals(rows, expected);
 }
 
-for (const threads of [1, 2, 3, 8]) {
+for (const threads of [1, 2, 3, 5]) {
   Deno.test(`${threads} threads: a trap in a kernel is thrown once, and the pool works on`, async () => {
     const runtime = await Runtime.start({ threads, kernel: "6x8" });
     assertEquals(runtime.threads, threads);
     const o = operands(runtime), indices = runtime.i32(o.indices);
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 10; round++) {
       const at = (round * 13) % ROWS, kept = indices[at]!;
       indices[at] = o.beyond;
       const error = assertThrows(() => gather(runtime.pool, o), Error);
