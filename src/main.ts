@@ -10,6 +10,7 @@ import {
 } from "./commands/options.ts";
 import { runSafely } from "./commands/safe_mode.ts";
 import { UserError } from "./errors.ts";
+import project from "../deno.json" with { type: "json" };
 
 /** What a command's file exports. */
 interface CommandModule {
@@ -46,6 +47,7 @@ function overview(): string {
     ...names.map((name) => `  ${invocation(name).padEnd(width)}${commands[name]!.summary}`),
     "",
     `Each takes --help, and --safe: ${COMMON_OPTIONS.safe.help}.`,
+    `Version ${project.version}.`,
   ].join("\n");
 }
 
@@ -55,11 +57,15 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(overview());
     return 0;
   }
+  if (name === "--version") {
+    console.log(project.version);
+    return 0;
+  }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {
     throw new UserError(
-      `unknown command ${name}${suggestion(name, Object.keys(commands))}; ` +
-        `there are ${Object.keys(commands).join(", ")}`,
+      `unknown command ${name}${suggestion(name, Object.keys(commands)) || "."} ` +
+        `There are ${Object.keys(commands).join(", ")}`,
     );
   }
   if (rest.includes("--safe")) {

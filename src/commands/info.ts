@@ -17,7 +17,8 @@ export const command = {
       type: "integer",
       minimum: 1,
       maximum: 65536,
-      help: "tokens in a training batch, or of context; 256 if not given",
+      default: 256,
+      help: "tokens in a training batch, or of context",
     },
     json: { type: "boolean", help: "print JSON" },
   },
@@ -39,7 +40,7 @@ function describe(model: Preset, tokens: number) {
 export function run(args: string[]): Promise<number> {
   const options = parseOptions(command, args);
   const chosen = options.model === undefined ? Object.keys(presets) : [options.model];
-  const models = chosen.map((model) => describe(model as Preset, options.tokens ?? 256));
+  const models = chosen.map((model) => describe(model as Preset, options.tokens));
   if (options.json) {
     console.log(JSON.stringify(options.model === undefined ? models : models[0], null, 2));
     return Promise.resolve(0);

@@ -4,10 +4,11 @@ import { parseArgs } from "@std/cli/parse-args";
 import { UserError } from "../errors.ts";
 
 interface Common {
+  /** What it is for, with its unit; the limits, choices and default are added. */
   readonly help: string;
 }
 
-/** One option. Options without a default are undefined when not given; booleans are false. */
+/** One option. Without a default its value is undefined when not given; booleans are false. */
 export type OptionSpecification =
   & Common
   & (
@@ -16,6 +17,7 @@ export type OptionSpecification =
       readonly type: "string";
       readonly placeholder: string;
       readonly choices?: readonly string[];
+      readonly default?: string;
     }
     | { readonly type: "strings"; readonly placeholder: string }
     | {
@@ -25,6 +27,7 @@ export type OptionSpecification =
       readonly maximum?: number;
       /** The minimum itself is not allowed. */
       readonly above?: boolean;
+      readonly default?: number;
     }
   );
 
@@ -33,6 +36,7 @@ export type OptionTable = Readonly<Record<string, OptionSpecification>>;
 /** The type of an option's value. */
 type ValueOf<S extends OptionSpecification> = S extends { type: "boolean" } ? boolean
   : S extends { type: "strings" } ? string[]
+  : S extends { default: infer D } ? (D extends string ? string : number)
   : S extends { type: "string" } ? string | undefined
   : number | undefined;
 
@@ -68,37 +72,75 @@ export function parseOptions<T extends OptionTable>(
 ): Values<T> & { positional: string[] } {
   const table: OptionTable = command.options;
   const names = Object.keys(table);
-  const ofType = (...types: string[]) => names.filter((name) => types.includes(table[name]!.type));
-  const withValue = ofType("string", "strings", "number", "integer");
-  const see = `; see ${invocation(command.name)} --help`;
-  const parsed = parseArgs(args, {
-    boolean: ofType("boolean"),
-    string: withValue,
-    collect: withValue,
-    unknown: (arg, key) => {
-      if (key === undefined) return true;
-      throw new UserError(`unknown option ${arg}${suggestion(arg, names)}${see}`);
+  const isBoolean = (name: string) => table[name]!.type === "boolean";
+  const withValue = names.filter((name) => !isBoolean(name));
+  const see = ` See ${invocation(command.name)} --help`;
+  const parsed: Record<string, unknown> & { _: (string | number)[] } = parseArgs(
+    joinValues(table, args),
+    {
+      boolean: names.filter(isBoolean),
+      // "_": a positional argument that looks like a number stays as it was written.
+      string: [...withValue, "_"],
+      collect: withValue,
+      unknown: (arg, key) => {
+        if (key === undefined) return true;
+        const option = arg.replace(/=.*/s, "");
+        const known = [...names, ...Object.keys(COMMON_OPTIONS)];
+        throw new UserError(`unknown option ${option}${suggestion(option, known) || "."}${see}`);
+      },
     },
-  });
+  );
   const positional = parsed._.map(String);
   if (positional.length > 0 && command.positional === undefined) {
-    throw new UserError(`unexpected argument ${JSON.stringify(positional[0])}${see}`);
+    throw new UserError(`unexpected argument ${JSON.stringify(positional[0])}.${see}`);
   }
   const values: Record<string, unknown> = { positional };
   for (const name of names) {
     const given = parsed[name];
-    values[name] = Array.isArray(given) ? parseValues(name, table[name]!, given) : given;
+    values[name] = Array.isArray(given) ? parseValues(name, table[name]!, given) : given === true;
   }
   return values as Values<T> & { positional: string[] };
 }
 
-function parseValues(name: string, option: OptionSpecification, given: string[]): unknown {
-  for (const value of given) {
-    if (value === "") throw new UserError(`--${name} needs a value: ${usage(name, option)}`);
+/**
+ * Writes "--name value" as "--name=value", so that a value may begin with "-", and only an option's own
+ * name ends the search for one.
+ */
+function joinValues(table: OptionTable, args: readonly string[]): string[] {
+  const optionOf = (name: string) => {
+    if (Object.hasOwn(table, name)) return table[name];
+    return Object.hasOwn(COMMON_OPTIONS, name) ? (COMMON_OPTIONS as OptionTable)[name] : undefined;
+  };
+  const split = (arg: string) => /^--([^=]+)(?:=(.*))?$/s.exec(arg);
+  const joined: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    if (arg === "--") return [...joined, ...args.slice(i)];
+    const [, name = "", inline] = split(arg) ?? [];
+    const option = optionOf(name);
+    if (option === undefined) {
+      joined.push(arg);
+    } else if (option.type === "boolean") {
+      if (inline !== undefined && inline !== "true" && inline !== "false") {
+        throw new UserError(`--${name} takes no value, got ${inline}`);
+      }
+      joined.push(arg);
+    } else {
+      const value = inline ?? args[++i] ?? "";
+      const isOption = inline === undefined && optionOf(split(value)?.[1] ?? "") !== undefined;
+      if (value === "" || isOption) {
+        throw new UserError(`--${name} needs a value: ${usage(name, option)}`);
+      }
+      joined.push(`--${name}=${value}`);
+    }
   }
+  return joined;
+}
+
+function parseValues(name: string, option: OptionSpecification, given: string[]): unknown {
   if (option.type === "strings") return given;
   const last = given.at(-1);
-  if (last === undefined) return undefined;
+  if (last === undefined) return "default" in option ? option.default : undefined;
   if (option.type === "string") return parseChoice(name, option.choices, last);
   return parseNumber(name, option, last);
 }
@@ -155,14 +197,14 @@ export function helpText<T extends OptionTable>(command: CommandSpecification<T>
 }
 
 function detail(option: OptionSpecification): string {
+  const notes: string[] = [];
   if (option.type === "string" && option.choices !== undefined) {
-    return `${option.help} (${option.choices.join(", ")})`;
+    notes.push(option.choices.join(", "));
   }
-  if (option.type === "number" || option.type === "integer") {
-    const limits = range(option).trim();
-    return limits === "" ? option.help : `${option.help} (${limits})`;
-  }
-  return option.help;
+  if (option.type === "number" || option.type === "integer") notes.push(range(option).trim());
+  if ("default" in option) notes.push(`default ${option.default}`);
+  const written = notes.filter((note) => note !== "").join("; ");
+  return written === "" ? option.help : `${option.help} (${written})`;
 }
 
 /** ": did you mean --x?" for the nearest name, when one is near. */
@@ -176,15 +218,19 @@ export function suggestion(given: string, names: readonly string[]): string {
   return `: did you mean ${prefix}${best.name}?`;
 }
 
-/** Levenshtein distance. */
+/** Edits between two words: letters inserted, deleted, replaced, or swapped with their neighbour. */
 function editDistance(a: string, b: string): number {
+  let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const replaced = row[j - 1]! + Number(a[i - 1] !== b[j - 1]);
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+      const isSwapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swapped = isSwapped ? before[j - 2]! + 1 : Infinity;
+      next.push(Math.min(replaced, swapped, row[j]! + 1, next[j - 1]! + 1));
     }
+    before = row;
     row = next;
   }
   return row[b.length]!;

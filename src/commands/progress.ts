@@ -14,7 +14,9 @@ export function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr): P
   const isTerminal = stream.isTerminal();
   return {
     isTerminal,
-    columns: isTerminal ? Deno.consoleSize().columns : 80,
+    get columns() {
+      return isTerminal ? Deno.consoleSize().columns : 80;
+    },
     write: (text) => {
       const bytes = encoder.encode(text);
       for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));

@@ -3,12 +3,15 @@
 
 import { UserError } from "../errors.ts";
 
-/** The flags that make V8 emit 256-bit code; deno.json's tasks pass them. */
-const FAST_FLAGS = ["--no-wasm-bounds-checks", "--experimental-wasm-revectorize"];
-/** What takes them back, for a compiled binary that has them built in. */
+/** Takes back the flags that deno.json's tasks pass, should DENO_V8_FLAGS hold them too. */
 const SAFE_FLAGS = "--wasm-bounds-checks,--no-experimental-wasm-revectorize";
 
 const PERMISSIONS = ["read", "write", "env", "ffi", "sys"] as const;
+
+/** What ends a program; each is passed on, and the child decides what it means. */
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /** The permissions that this process has, as flags for a child: never more than its own. */
 async function permissionFlags(): Promise<string[]> {
@@ -22,30 +25,50 @@ async function permissionFlags(): Promise<string[]> {
 
 /**
  * Runs the program once more without the fast flags, and returns its exit code.
- * @throws UserError when a child process is not permitted or cannot be started
+ * @param main the address of main.ts
+ * @param args the arguments without --safe, so that the child does not start another child
+ * @throws UserError when a child process is not permitted, or in a compiled program
  */
 export async function runSafely(main: string, args: readonly string[]): Promise<number> {
-  // The child decides what Ctrl-C means.
-  Deno.addSignalListener("SIGINT", () => {});
-  const child = Deno.build.standalone
-    ? { command: Deno.execPath(), args: [...args] }
-    : { command: "deno", args: ["run", ...await permissionFlags(), main, ...args] };
+  if (Deno.build.standalone) {
+    throw new UserError(
+      `--safe does not work in the compiled program, whose V8 flags are built in; ` +
+        `with Deno, use deno task ${args[0]} --safe`,
+    );
+  }
+  const child = await start(main, args);
+  const passOn = SIGNALS.map((signal) => ({ signal, send: () => kill(child, signal) }));
+  for (const { signal, send } of passOn) Deno.addSignalListener(signal, send);
+  const { code } = await child.status;
+  for (const { signal, send } of passOn) Deno.removeSignalListener(signal, send);
+  return code;
+}
+
+async function start(main: string, args: readonly string[]): Promise<Deno.ChildProcess> {
   try {
-    const process = new Deno.Command(child.command, {
-      args: child.args,
+    // By name, as --allow-run=deno permits it: deno task and npx both put it on the path.
+    return new Deno.Command("deno", {
+      args: ["run", ...await permissionFlags(), main, ...args],
       env: { DENO_V8_FLAGS: SAFE_FLAGS },
       stdin: "inherit",
       stdout: "inherit",
       stderr: "inherit",
     }).spawn();
-    return (await process.status).code;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound)) {
       throw error;
     }
     throw new UserError(
-      `--safe cannot start deno again (${error.message}); run src/main.ts yourself without ` +
-        `--v8-flags=${FAST_FLAGS.join(",")}`,
+      `--safe cannot start deno again: ${error.message}. Start the program with deno task, ` +
+        `or without --v8-flags`,
     );
+  }
+}
+
+function kill(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch {
+    // It has ended meanwhile.
   }
 }

@@ -17,14 +17,14 @@ export interface ParseOptions {
 export type Args = { _: (string | number)[] } & Record<string, unknown>;
 
 /** Takes command line arguments apart. */
-export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
+export function parseArgs(args: string[], options: ParseOptions = {}): Args {
   const { boolean = [], string = [], collect = [], unknown } = options;
   const declared = Object.fromEntries([
     ...boolean.map((name) => [name, { type: "boolean" as const }]),
-    ...string.map((name) => [name, { type: "string" as const }]),
+    ...string.filter((name) => name !== "_").map((name) => [name, { type: "string" as const }]),
   ]);
   const { tokens } = nodeParseArgs({
-    args: [...args],
+    args: attachValues(args, boolean, string),
     options: declared,
     strict: false,
     allowPositionals: true,
@@ -33,24 +33,46 @@ export function parseArgs(args: readonly string[], options: ParseOptions = {}): 
   const result: Args = { _: [] };
   for (const name of boolean) result[name] = false;
   for (const name of collect) result[name] = [];
+  const end = tokens.find(({ kind }) => kind === "option-terminator")?.index ?? Infinity;
   for (const token of tokens) {
     if (token.kind === "positional") {
-      if (unknown?.(token.value) !== false) result._.push(token.value);
-      continue;
+      if (token.index > end) result._.push(token.value);
+      else if (unknown?.(token.value) !== false) {
+        result._.push(string.includes("_") ? token.value : numberIfNumeric(token.value));
+      }
+    } else if (token.kind === "option") {
+      const { name } = token;
+      const value = boolean.includes(name)
+        ? token.value === undefined || token.value === "true"
+        : token.value ?? true;
+      if (declared[name] === undefined && unknown?.(token.rawName, name, value) === false) continue;
+      if (collect.includes(name)) (result[name] as unknown[]).push(value);
+      else result[name] = value;
     }
-    if (token.kind !== "option") continue;
-    const { name } = token;
-    const value = declaredValue(token.value, boolean.includes(name));
-    if (declared[name] === undefined && unknown?.(token.rawName, name, value) === false) {
-      continue;
-    }
-    if (collect.includes(name)) (result[name] as unknown[]).push(value);
-    else result[name] = value;
   }
   return result;
 }
 
-function declaredValue(value: string | undefined, isBoolean: boolean): unknown {
-  if (isBoolean) return value === undefined || value === "true";
-  return value ?? "";
+/**
+ * Attaches to each option the value that @std/cli gives it, where node:util gives another: a string option
+ * takes no word that begins with "-", a boolean one takes a "true" or "false" behind it.
+ */
+function attachValues(args: string[], boolean: readonly string[], string: readonly string[]) {
+  const attached: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!, next = args[i + 1];
+    if (arg === "--") return [...attached, ...args.slice(i)];
+    const name = arg.startsWith("--") ? arg.slice(2) : "";
+    if (string.includes(name) && (!next || next.startsWith("-"))) attached.push(`${arg}=`);
+    else if (boolean.includes(name) && (next === "true" || next === "false")) {
+      attached.push(`${arg}=${next}`);
+      i++;
+    } else attached.push(arg);
+  }
+  return attached;
+}
+
+function numberIfNumeric(text: string): string | number {
+  const numeric = /^(0x[0-9a-f]+|[-+]?(?:\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?)$/i.test(text);
+  return numeric ? Number(text) : text;
 }
