@@ -45,7 +45,9 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
       const value = boolean.includes(name)
         ? token.value === undefined || token.value === "true"
         : token.value ?? true;
-      if (declared[name] === undefined && unknown?.(token.rawName, name, value) === false) continue;
+      if (!Object.hasOwn(declared, name) && unknown?.(token.rawName, name, value) === false) {
+        continue;
+      }
       if (collect.includes(name)) (result[name] as unknown[]).push(value);
       else result[name] = value;
     }

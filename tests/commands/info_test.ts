@@ -1,0 +1,44 @@
+// What info prints, as a person and as a program read it.
+
+import { assert, assertEquals } from "@std/assert";
+import { presets } from "../../src/model/mod.ts";
+import { run } from "../../src/commands/info.ts";
+
+/** What the command prints. */
+async function printed(args: string[]): Promise<string> {
+  const lines: string[] = [];
+  const log = console.log;
+  console.log = (text: string) => void lines.push(text);
+  try {
+    assertEquals(await run(args), 0);
+  } finally {
+    console.log = log;
+  }
+  return lines.join("\n");
+}
+
+Deno.test("info --json: 124m has 124,442,112 parameters, its sizes and its configuration", async () => {
+  const figures = JSON.parse(await printed(["--model", "124m", "--json"]));
+  assertEquals(figures.parameters, 124_442_112);
+  assertEquals({ ...figures, ...presets["124m"] }, figures);
+  // Training holds parameters, gradients and two moments, generation the parameters, 4 bytes each.
+  assert(figures.training_bytes > 16 * figures.parameters);
+  assert(figures.training_bytes < 2.9e9);
+  assert(figures.generation_bytes > 4 * figures.parameters);
+  assert(figures.generation_bytes < figures.training_bytes / 3);
+});
+
+Deno.test("info: more tokens need more memory", async () => {
+  const few = JSON.parse(await printed(["--model", "nano", "--tokens", "64", "--json"]));
+  const many = JSON.parse(await printed(["--model", "nano", "--tokens", "1024", "--json"]));
+  assert(many.training_bytes > few.training_bytes);
+  assert(many.generation_bytes > few.generation_bytes);
+});
+
+Deno.test("info: a table of all presets", async () => {
+  const rows = (await printed([])).split("\n");
+  for (const name of Object.keys(presets)) {
+    assert(rows.some((row) => row.startsWith(`${name} `)), name);
+  }
+  assert(rows.some((row) => row.includes("124,442,112")));
+});
