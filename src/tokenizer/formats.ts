@@ -43,15 +43,16 @@ export function render(format: ChatFormat, messages: readonly Message[]): Segmen
   const segments: Segment[] = [];
   messages.forEach(({ role, content }, index) => {
     const line = index === 0 ? "" : "\n";
-    const handsOver = messages[index - 1]?.role === "assistant";
     if (role === "assistant") {
       segments.push({ text: line + format.assistant, answer: false });
       segments.push({ text: (format.assistant === "" ? "" : " ") + content, answer: true });
-    } else {
-      const label = role === "user" ? format.user : "";
-      segments.push({ text: line + label, answer: handsOver });
-      segments.push({ text: (label === "" ? "" : " ") + content, answer: false });
-    }
+    } else if (role === "user" && format.user !== "") {
+      segments.push({
+        text: line + format.user,
+        answer: messages[index - 1]?.role === "assistant",
+      });
+      segments.push({ text: ` ${content}`, answer: false });
+    } else segments.push({ text: line + content, answer: false });
   });
   return segments.filter(({ text }) => text !== "");
 }

@@ -40,11 +40,11 @@ for (const [name, make] of Object.entries(runs)) {
   });
 }
 
-Deno.test("a random run gives js-tiktoken's tokens at every length from 1 to 160", () => {
+Deno.test("a random run gives js-tiktoken's tokens at every length up to 48 and some beyond", () => {
   const reference = new Tiktoken(gpt2);
   const sources = ["a", " ", "0", "=", "\n", "é", "ab"].map((symbols) => randomRun(symbols, 4));
   for (const source of [...sources, randomRun(LETTERS, 5), randomRun("0123456789", 6)]) {
-    for (let length = 1; length <= 160; length++) {
+    for (const length of [...Array(48).keys(), 63, 64, 65, 127, 128, 129, 160]) {
       const text = source.slice(length, 2 * length);
       assertEquals(tokenizer.encode(text), reference.encode(text, [], []), JSON.stringify(text));
     }
