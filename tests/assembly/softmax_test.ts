@@ -45,6 +45,19 @@ Deno.test("softmax within (2 * 2e-7 + 2 range u + (V / 4 + 6) u) of itself; what
   }
 });
 
+Deno.test("softmax of 0 and -x: their ratio is exp(-x) within 2e-7 + u of itself, x in [0, 87]", () => {
+  const rows = 20_000;
+  const x = Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 * -87 * (i >> 1) / rows);
+  const [y] = engines.compute((space) => {
+    const tensor = space.floats(x, [rows, 2]);
+    softmax(space.runtime, tensor, 2);
+    return [space.read(tensor)];
+  });
+  const ratios = Float64Array.from({ length: rows }, (_, i) => y![2 * i + 1]! / y![2 * i]!);
+  const expected = ratios.map((_, i) => Math.exp(x[2 * i + 1]!));
+  assertWithin(ratios, expected, (i) => (EXP + U) * expected[i]!, "exp");
+});
+
 interface Case {
   readonly V: number;
   readonly logits: Float32Array; // [rows, V]
