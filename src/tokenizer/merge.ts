@@ -54,27 +54,27 @@ export function mergeBytes(bytes: string, ranks: ReadonlyMap<string, number>): n
   // Parts as a doubly linked list over their first bytes; next[start] is also a part's end.
   const next = Int32Array.from({ length: n }, (_, i) => i + 1);
   const previous = Int32Array.from({ length: n }, (_, i) => i - 1);
-  const alive = new Uint8Array(n).fill(1);
+  /** The part's token, and the token of its union with the part behind it; -1 is none. */
+  const token = Int32Array.from({ length: n }, (_, i) => ranks.get(bytes[i]!)!);
+  const union = new Int32Array(n).fill(-1);
   const heap = new Heap();
 
-  /** Rank of the union of the part at `start` and the one behind it. */
-  const unionRank = (start: number): number | undefined => {
-    const middle = next[start]!;
-    return middle < n ? ranks.get(bytes.slice(start, next[middle])) : undefined;
-  };
   const offer = (start: number) => {
-    const rank = unionRank(start);
+    const middle = next[start]!;
+    const rank = middle < n ? ranks.get(bytes.slice(start, next[middle])) : undefined;
+    union[start] = rank ?? -1;
     if (rank !== undefined) heap.push(rank * POSITIONS + start);
   };
 
   for (let start = 0; start < n - 1; start++) offer(start);
   while (heap.size > 0) {
     const entry = heap.pop();
-    const start = entry % POSITIONS;
+    const start = entry % POSITIONS, rank = (entry - start) / POSITIONS;
     // Offers that a merge has overtaken stay in the heap, and are recognised here.
-    if (alive[start] === 0 || unionRank(start) !== (entry - start) / POSITIONS) continue;
+    if (union[start] !== rank) continue;
     const middle = next[start]!;
-    alive[middle] = 0;
+    token[start] = rank;
+    union[middle] = -1;
     next[start] = next[middle]!;
     if (next[start]! < n) previous[next[start]!] = start;
     offer(start);
@@ -82,8 +82,6 @@ export function mergeBytes(bytes: string, ranks: ReadonlyMap<string, number>): n
   }
 
   const tokens: number[] = [];
-  for (let start = 0; start < n; start = next[start]!) {
-    tokens.push(ranks.get(bytes.slice(start, next[start]))!);
-  }
+  for (let start = 0; start < n; start = next[start]!) tokens.push(token[start]!);
   return tokens;
 }

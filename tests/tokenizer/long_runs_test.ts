@@ -1,5 +1,6 @@
 // Runs without a break: js-tiktoken's tokens at every length it can afford, and our time beyond.
 
+import process from "node:process";
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Tiktoken } from "js-tiktoken/lite";
 import gpt2 from "js-tiktoken/ranks/gpt2";
@@ -29,11 +30,12 @@ for (const [name, make] of Object.entries(runs)) {
   Deno.test(`200,000 ${name} take less than a second and decode to themselves`, () => {
     const text = make();
     let seconds = Infinity, tokens: number[] = [];
-    // The best of three: another process may hold the machine during one of them.
+    // Time on the processor, and the best of three: other processes may hold the machine meanwhile.
     for (let i = 0; i < 3 && !(seconds < 1); i++) {
-      const start = performance.now();
+      const start = process.cpuUsage();
       tokens = tokenizer.encode(text);
-      seconds = (performance.now() - start) / 1000;
+      const { user, system } = process.cpuUsage(start);
+      seconds = (user + system) / 1e6;
     }
     assertLess(seconds, 1);
     assert(tokenizer.decode(tokens) === text, "decodes to something else");
