@@ -162,7 +162,7 @@ export class Parameters {
           pointer,
           length,
           INITIAL_DEVIATION,
-          ...streamKeys(seed, "init", index),
+          ...streamKeys(seed, "weights", index),
         );
         if (p.layout !== "plain") this.#clearPadding(this.weight(p.name));
       } else this.#floats(pointer, length).fill(p.initial);
