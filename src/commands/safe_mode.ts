@@ -13,12 +13,15 @@ const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGINT", "SIGTERM", "SIGHUP"];
 
-/** The permissions that this process has, as flags for a child: never more than its own. */
-async function permissionFlags(): Promise<string[]> {
+/**
+ * The permissions that this process has, as flags for a child. Partly granted counts: --allow-run=deno takes
+ * from --allow-write the one file that is deno.
+ */
+export async function permissionFlags(): Promise<string[]> {
   const flags: string[] = [];
   for (const name of PERMISSIONS) {
-    const { state, partial } = await Deno.permissions.query({ name });
-    if (state === "granted" && !partial) flags.push(`--allow-${name}`);
+    const { state } = await Deno.permissions.query({ name });
+    if (state === "granted") flags.push(`--allow-${name}`);
   }
   return flags;
 }
