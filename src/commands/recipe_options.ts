@@ -147,8 +147,10 @@ function parseFormats(list: string): FormatChoice[] {
     const [name = "", first] = item.trim().split(":");
     if (!formatNames.includes(name as FormatName)) {
       throw new UserError(
-        `--formats: there is no format ${JSON.stringify(name)}${suggestion(name, formatNames)}; ` +
-          `there are ${formatNames.join(", ")}`,
+        `--formats: there is no format ${JSON.stringify(name)}${
+          suggestion(name, formatNames) || "."
+        } ` +
+          `There are ${formatNames.join(", ")}`,
       );
     }
     if (first === undefined) return { name: name as FormatName };

@@ -24,6 +24,7 @@ import {
   startOfRun,
   train,
 } from "../training/mod.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { threadsOption } from "./model_options.ts";
 import {
   type CommandSpecification,
@@ -168,6 +169,7 @@ function resumeRun(options: Options): Run {
     );
   }
   const last = `${directory}/last`;
+  if (!isRun(last)) throw new UserError(`${directory}: holds no run to go on with`);
   const { state, history } = readTraining(last);
   const { fingerprint, ...rest } = checkState(state, last);
   const recipe = { ...rest.recipe, epochs: options.epochs ?? rest.recipe.epochs };
@@ -211,7 +213,7 @@ function checkMemory(configuration: Configuration, recipe: Recipe, corpus: Corpu
 /** Aborts on the first Ctrl-C; the second ends the program at once. */
 function interruption(onFirst: () => void): AbortSignal {
   const controller = new AbortController();
-  Deno.addSignalListener("SIGINT", () => {
+  onInterrupt(() => {
     if (controller.signal.aborted) Deno.exit(130);
     controller.abort();
     onFirst();
