@@ -1,19 +1,10 @@
-// The tokenizer against js-tiktoken, its speed's shape, special tokens, decoding, and the chat formats.
+// Encoding against js-tiktoken, on long runs, and of text that spells special tokens.
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Tiktoken } from "js-tiktoken/lite";
 import gpt2 from "js-tiktoken/ranks/gpt2";
 import { randomNumbers } from "../../src/random.ts";
-import {
-  createStreamDecoder,
-  formatNames,
-  formats,
-  loadTokenizer,
-  render,
-  renderPrompt,
-  special,
-  stopTexts,
-} from "../../src/tokenizer/mod.ts";
+import { loadTokenizer, special } from "../../src/tokenizer/mod.ts";
 
 const tokenizer = loadTokenizer();
 const reference = new Tiktoken(gpt2);
@@ -64,60 +55,4 @@ Deno.test("encode: text that spells a special token stays text", () => {
     assert(tokens.every((token) => token < special.endOfText), text);
     assertEquals(tokenizer.decode(tokens), text);
   }
-});
-
-Deno.test("decode: special tokens are silent, tokens out of range are refused", () => {
-  assertEquals(tokenizer.decode([15496, special.endOfText, special.unknown]), "Hello");
-  assertThrows(() => tokenizer.decode([50260]), RangeError, "50260");
-  assertThrows(() => tokenizer.decode([-1]), RangeError, "-1");
-});
-
-Deno.test("stream decoder: never half a character", () => {
-  const text = "naïve 🙂👩‍🚀 日本語";
-  const decoder = createStreamDecoder(tokenizer);
-  let streamed = "";
-  for (const token of tokenizer.encode(text)) {
-    const piece = decoder.push(token);
-    assert(!piece.includes("\ufffd"));
-    streamed += piece;
-  }
-  assertEquals(streamed, text);
-});
-
-const TALK = [
-  { role: "user", content: "Hello" },
-  { role: "assistant", content: "Hi!" },
-  { role: "user", content: "What is Python?" },
-  { role: "assistant", content: "A language." },
-] as const;
-
-Deno.test("render: every format to the letter", () => {
-  const text = (name: keyof typeof formats) =>
-    render(formats[name], TALK).map((segment) => segment.text).join("");
-  const spelled = (user: string, assistant: string) =>
-    `${user} Hello\n${assistant} Hi!\n${user} What is Python?\n${assistant} A language.`;
-  assertEquals(text("human-assistant"), spelled("Human:", "Assistant:"));
-  assertEquals(text("user-ai"), spelled("User:", "AI:"));
-  assertEquals(text("q-a"), spelled("Q:", "A:"));
-  assertEquals(text("question-answer"), spelled("Question:", "Answer:"));
-  assertEquals(text("plain"), "Hello\nHi!\nWhat is Python?\nA language.");
-});
-
-Deno.test("render: segment by segment gives the tokens of the whole text, and of the prompt", () => {
-  for (const name of formatNames) {
-    const segments = render(formats[name], TALK);
-    const whole = tokenizer.encode(segments.map(({ text }) => text).join(""));
-    assertEquals(segments.flatMap(({ text }) => tokenizer.encode(text)), whole, name);
-    const prompt = tokenizer.encode(renderPrompt(formats[name], TALK.slice(0, 3)));
-    assertEquals(whole.slice(0, prompt.length), prompt, name);
-    assertEquals(
-      segments.filter(({ answer }) => answer).map(({ text }) => text.trim()),
-      ["Hi!", ...(formats[name].user === "" ? [] : [formats[name].user]), "A language."],
-    );
-  }
-});
-
-Deno.test("stop texts: both speakers' next turns, none in plain", () => {
-  assertEquals(stopTexts(formats["user-ai"]), ["\nUser:", "\nAI:"]);
-  assertEquals(stopTexts(formats.plain), []);
 });
