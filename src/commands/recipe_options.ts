@@ -70,6 +70,12 @@ export const RECIPE_OPTIONS = {
     choices: ["constant", "step", "cosine", "linear"],
     help: "how the rate falls",
   },
+  "schedule-by": {
+    type: "string",
+    placeholder: "UNIT",
+    choices: ["step", "epoch"],
+    help: "cosine, linear: whether the rate falls with every step or every epoch",
+  },
   "schedule-factor": { type: "number", minimum: 0, maximum: 1, help: "step: factor of each fall" },
   "schedule-every": { type: "integer", minimum: 1, help: "step: epochs between two falls" },
   "schedule-minimum": { type: "number", minimum: 0, maximum: 1, help: "cosine, linear: last rate" },
@@ -128,9 +134,8 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   if (changed.stopOn !== "never" && changed.patience < 1) {
     throw new UserError(`--stop-on ${changed.stopOn} needs --patience of at least 1`);
   }
-  const longest = presets[changed.model].n_positions;
-  if (changed.maxTokens > longest) {
-    throw new UserError(`--max-tokens must be at most ${longest}, the context of ${changed.model}`);
+  if (changed.stopOn === "never" && values.patience !== undefined) {
+    throw new UserError("--patience needs --stop-on validation or --stop-on training");
   }
   return changed;
 }

@@ -11,11 +11,12 @@ import {
 } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import { Runtime } from "../kernels/mod.ts";
-import { type Configuration, GPT, memoryEstimate, presets } from "../model/mod.ts";
-import { loadTokenizer } from "../tokenizer/mod.ts";
+import { type Configuration, GPT, memoryEstimate, type Preset, presets } from "../model/mod.ts";
+import { loadTokenizer, special } from "../tokenizer/mod.ts";
 import {
   checkState,
   type Corpus,
+  largestBatch,
   loadCorpus,
   type Recipe,
   type RecipeName,
@@ -126,24 +127,29 @@ function newDirectory(out: string | undefined, name: string): string {
 
 function beginRun(options: Options): Run {
   const recipeName = (options.recipe ?? "conversations") as RecipeName;
-  const recipe = overrideRecipe(recipes[recipeName], options);
+  const named = recipes[recipeName];
   const init = options.init === undefined
     ? null
     : findCheckpoint(options.init, invocation("train"));
   if (init !== null && options.model !== undefined) {
     throw new UserError("--init brings its own size; leave --model out");
   }
-  const base = init === null ? presets[recipe.model] : readCheckpointInfo(init).configuration;
+  const changed = overrideRecipe(named, options);
+  const preset = options.model as Preset | undefined ?? named.model;
+  const base = init === null ? presets[preset] : readCheckpointInfo(init).configuration;
+  const recipe = init === null ? changed : { ...changed, model: null };
+  checkFit(base, recipe);
   const { dropout } = recipe;
   return {
     directory: newDirectory(
       options.out,
-      init === null ? `${recipeName}-${recipe.model}` : recipeName,
+      init === null ? `${recipeName}-${preset}` : recipeName,
     ),
     state: {
       version: 1,
       recipeName,
       recipe,
+      init,
       data: dataFiles(recipe, options.data),
       skipBadLines: options["skip-bad-lines"],
       progress: startOfRun(),
@@ -155,11 +161,31 @@ function beginRun(options: Options): Run {
   };
 }
 
+/** @throws UserError when a model cannot take the recipe's texts */
+function checkFit(configuration: Configuration, recipe: Recipe): void {
+  const { n_positions, vocab_size } = configuration;
+  if (recipe.maxTokens > n_positions) {
+    throw new UserError(
+      `texts of ${recipe.maxTokens} tokens do not fit into the model's context; ` +
+        `use --max-tokens ${n_positions} or less`,
+    );
+  }
+  if (vocab_size <= special.endOfText) {
+    throw new UserError(
+      `--init: its vocabulary of ${vocab_size} tokens is not GPT-2's (${special.endOfText + 1})`,
+    );
+  }
+}
+
 function resumeRun(options: Options): Run {
   const given = givenOptions(options).filter((name) => name !== "epochs");
-  const other = [...given, ...(["recipe", "init"] as const).filter((name) => options[name])];
+  const fixed = ["recipe", "init", "skip-bad-lines"] as const;
+  const other = [...given, ...fixed.filter((name) => options[name])];
   if (other.length > 0) {
     throw new UserError(`--resume goes on as the run began; leave --${other.join(" and --")} out`);
+  }
+  if (options.positional.length > 0 && options.out !== undefined) {
+    throw new UserError("--resume DIR and --out name the run twice; leave --out out");
   }
   const named = options.positional[0] ?? options.out;
   const directory = (named ?? newestRun() ?? "").replace(/(?<=.)\/(last\/?|best\/?)?$/, "");
@@ -174,6 +200,11 @@ function resumeRun(options: Options): Run {
   const { fingerprint, ...rest } = checkState(state, last);
   const recipe = { ...rest.recipe, epochs: options.epochs ?? rest.recipe.epochs };
   const { progress } = rest;
+  if (options.epochs !== undefined && options.epochs <= progress.epoch) {
+    throw new UserError(
+      `${directory}: has ${progress.epoch} epochs behind it; --epochs must be larger`,
+    );
+  }
   if (progress.finished === "epochs" && progress.epoch < recipe.epochs) progress.finished = null;
   if (progress.finished !== null) {
     throw new UserError(
@@ -195,10 +226,7 @@ function resumeRun(options: Options): Run {
 
 /** @throws UserError when the run cannot fit into WebAssembly's memory */
 function checkMemory(configuration: Configuration, recipe: Recipe, corpus: Corpus): void {
-  const longest = Math.max(
-    ...[...corpus.training, ...corpus.validation].map(({ tokens }) => tokens.length),
-  );
-  const tokens = recipe.batchSize * Math.min(longest, recipe.maxTokens);
+  const tokens = largestBatch(corpus, recipe);
   const bytes = memoryEstimate(configuration, { training: true, tokens });
   if (bytes <= ADDRESSABLE) return;
   const mebibytes = (n: number) => `${Math.ceil(n / 2 ** 20).toLocaleString("en")} MiB`;

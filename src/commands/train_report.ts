@@ -32,6 +32,7 @@ export function jsonReporter(): Reporter {
         event: "start",
         directory,
         recipe: state.recipeName,
+        init: state.init,
         ...state.recipe,
         parameters: parameterCount(configuration),
         training_texts: corpus.training.length,
@@ -52,6 +53,7 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
   [
     "learningRate",
     "schedule",
+    "scheduleBy",
     "warmupSteps",
     "scheduleMinimum",
     "scheduleEpochs",
@@ -72,7 +74,9 @@ function describe({ directory, state, corpus, configuration, runtime }: RunStart
   const formats = recipe.formats.map(({ name, first }) => first ? `${name}:${first}` : name);
   const texts = (examples: Corpus["training"]) =>
     `${number(examples.length)} texts, ${number(tokensOf(examples))} tokens`;
-  const begin = progress.step === 0 ? "" : `, going on after step ${number(progress.step)}`;
+  const begin = progress.step === 0
+    ? state.init === null ? "" : `, starting from ${state.init}`
+    : `, going on after step ${number(progress.step)}`;
   return [
     `recipe ${state.recipeName} -> ${directory}${begin}`,
     `  model    ${

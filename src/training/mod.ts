@@ -5,4 +5,4 @@ export type { DoneEvent, EpochEvent, SampleEvent, StepEvent, TrainingEvent } fro
 export { type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
-export { stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";
+export { largestBatch, stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";

@@ -6,7 +6,8 @@ import type { Preset } from "../model/mod.ts";
 export type ScheduleName = "constant" | "step" | "cosine" | "linear";
 
 export interface Recipe {
-  readonly model: Preset;
+  /** null in a run that took its model, and so its size, from a checkpoint. */
+  readonly model: Preset | null;
   /** Files under data/, or the user's own. */
   readonly corpus: readonly string[];
   readonly formats: readonly FormatChoice[];
@@ -28,6 +29,8 @@ export interface Recipe {
   /** Steps in which the rate rises from 0. */
   readonly warmupSteps: number;
   readonly schedule: ScheduleName;
+  /** Whether `cosine` and `linear` fall with every step, or with every epoch as PyTorch's schedulers are used. */
+  readonly scheduleBy: "step" | "epoch";
   /** `step`: the rate is multiplied by the factor every so many epochs. */
   readonly scheduleFactor: number;
   readonly scheduleEvery: number;
@@ -61,6 +64,7 @@ const ORIGINAL = {
   accumulate: 1,
   warmupSteps: 0,
   schedule: "constant",
+  scheduleBy: "epoch",
   scheduleFactor: 1,
   scheduleEvery: 1,
   scheduleMinimum: 0,
@@ -89,6 +93,7 @@ export const recipes = {
     learningRate: 6e-4,
     warmupSteps: 30,
     schedule: "cosine",
+    scheduleBy: "step",
     scheduleMinimum: 3e-5,
     beta1: 0.9,
     beta2: 0.95,

@@ -7,6 +7,7 @@ type Schedule = Pick<
   | "learningRate"
   | "warmupSteps"
   | "schedule"
+  | "scheduleBy"
   | "scheduleFactor"
   | "scheduleEvery"
   | "scheduleMinimum"
@@ -19,6 +20,8 @@ type Schedule = Pick<
  *   step: rate * factor^(whole periods of scheduleEvery epochs)
  *   cosine: from the rate to the minimum along half a cosine (Loshchilov and Hutter 2017)
  *   linear: from the rate to the minimum in a straight line
+ * By epoch, an epoch keeps the rate of its start, and the minimum is that of the epoch after the last: PyTorch's
+ * CosineAnnealingLR with T_max in epochs.
  * Before that, warm-up rises in a straight line and reaches the full rate with its last step.
  */
 export function learningRateAt(s: Schedule, step: number, stepsPerEpoch: number): number {
@@ -28,8 +31,20 @@ export function learningRateAt(s: Schedule, step: number, stepsPerEpoch: number)
     const periods = Math.floor(Math.floor(step / stepsPerEpoch) / s.scheduleEvery);
     return s.learningRate * s.scheduleFactor ** periods;
   }
-  const last = (s.scheduleEpochs || s.epochs) * stepsPerEpoch - 1;
-  const progress = Math.min(1, (step - s.warmupSteps) / Math.max(1, last - s.warmupSteps));
+  const progress = Math.min(
+    1,
+    s.scheduleBy === "epoch" ? byEpoch(s, step, stepsPerEpoch) : byStep(s, step, stepsPerEpoch),
+  );
   const left = s.schedule === "cosine" ? (1 + Math.cos(Math.PI * progress)) / 2 : 1 - progress;
   return s.scheduleMinimum + (s.learningRate - s.scheduleMinimum) * left;
+}
+
+/** Share of the way from the rate to the minimum, before it is cut at 1. */
+function byEpoch(s: Schedule, step: number, stepsPerEpoch: number): number {
+  return Math.floor(step / stepsPerEpoch) / (s.scheduleEpochs || s.epochs);
+}
+
+function byStep(s: Schedule, step: number, stepsPerEpoch: number): number {
+  const last = (s.scheduleEpochs || s.epochs) * stepsPerEpoch - 1;
+  return (step - s.warmupSteps) / Math.max(1, last - s.warmupSteps);
 }

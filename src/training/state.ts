@@ -27,6 +27,8 @@ export interface RunState {
   readonly version: 1;
   readonly recipeName: string;
   readonly recipe: Recipe;
+  /** The checkpoint whose weights the run began with; null when they were random. */
+  readonly init: string | null;
   /** The data files. */
   readonly data: readonly string[];
   readonly skipBadLines: boolean;

@@ -31,13 +31,30 @@ export interface TrainOptions {
   readonly onEvent: (event: TrainingEvent) => void;
 }
 
-/** Tokens of a validation batch. */
-const EVALUATION_TOKENS = 1024;
+/**
+ * Tokens of a validation batch: enough for GEMM's speed. The activations of all layers are kept, so that a larger
+ * one would need more memory than a training step.
+ */
+const EVALUATION_TOKENS = 256;
 const SAMPLE_TOKENS = 48;
 
 /** Optimiser steps in an epoch. */
 export function stepsPerEpoch(recipe: Recipe, examples: number): number {
   return Math.ceil(examples / (recipe.batchSize * recipe.accumulate));
+}
+
+/** Tokens of the largest batch that a run can meet, for foretelling its memory. */
+export function largestBatch(corpus: Corpus, recipe: Recipe): number {
+  const lengths = (examples: readonly Example[]) =>
+    examples.map(({ tokens }) => tokens.length - 1).sort((a, b) => b - a);
+  const validation = lengths(corpus.validation);
+  return Math.max(
+    lengths(corpus.training).slice(0, recipe.batchSize).reduce((sum, length) => sum + length, 0),
+    Math.min(
+      Math.max(validation[0] ?? 0, EVALUATION_TOKENS),
+      validation.reduce((a, b) => a + b, 0),
+    ),
+  );
 }
 
 /**
@@ -90,12 +107,8 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
   const learningRate = learningRateAt(recipe, progress.step, steps);
   const { gradientNorm } = model.update({ ...recipe, learningRate, step: progress.step + 1 });
   const loss = sums.loss / sums.weight;
-  if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-    throw new UserError(
-      `the loss became ${loss} in step ${progress.step + 1} (gradient norm ${gradientNorm}); ` +
-        `use a lower --learning-rate or more --warmup-steps. Nothing was saved over`,
-    );
-  }
+  checkFinite("loss", loss, progress.step + 1);
+  checkFinite("gradient's norm", gradientNorm, progress.step + 1);
   const seconds = (performance.now() - start) / 1000;
   progress.step++;
   progress.epochStep++;
@@ -116,6 +129,15 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
   const { tokens_per_second: _, ...lasting } = event;
   options.history.push(JSON.stringify(lasting));
   options.onEvent(event);
+}
+
+/** Stops a run that has left the numbers, before it saves what it has become. */
+function checkFinite(name: string, value: number, step: number): void {
+  if (Number.isFinite(value)) return;
+  throw new UserError(
+    `the ${name} became ${value} in step ${step}; use a lower --learning-rate or more ` +
+      `--warmup-steps. Checkpoints saved before are as they were`,
+  );
 }
 
 function addSums(a: LossSums, b: LossSums): LossSums {
@@ -150,6 +172,7 @@ async function endEpoch(options: TrainOptions): Promise<void> {
   const train_loss = progress.epochLoss / progress.epochWeight;
   const train_cross_entropy = progress.epochCrossEntropy / progress.epochWeight;
   const validation_loss = validationLoss(model, corpus.validation);
+  checkFinite("validation loss", validation_loss ?? 0, progress.step);
   closeEpoch(progress);
   const watched = recipe.stopOn === "training" ? train_loss : validation_loss ?? train_loss;
   const { improved, exhausted } = watch(progress, watched, recipe.patience);
@@ -191,13 +214,13 @@ function keepsBest(recipe: Recipe, validation: number | null): boolean {
   return validation !== null || recipe.stopOn !== "never";
 }
 
-function metadataOf({ recipe, recipeName, progress }: RunState) {
+function metadataOf({ recipe, recipeName, init, progress }: RunState) {
   const format = recipe.formats[0]?.name ?? "human-assistant";
   return {
     format,
     step: progress.step,
     epoch: progress.epoch,
-    recipe: { name: recipeName, ...recipe },
+    recipe: { name: recipeName, init, ...recipe },
   };
 }
 
@@ -213,7 +236,7 @@ function save(options: TrainOptions): void {
 
 /** Answers the recipe's sample prompts, greedily. */
 async function sample(options: TrainOptions): Promise<void> {
-  const { model, tokenizer, state, onEvent } = options;
+  const { model, tokenizer, state, signal, onEvent } = options;
   const format = formats[state.recipe.formats[0]?.name ?? "human-assistant"];
   const mark = model.runtime.arena.mark();
   try {
@@ -222,14 +245,16 @@ async function sample(options: TrainOptions): Promise<void> {
       const capacity = Math.min(model.configuration.n_positions, tokens.length + SAMPLE_TOKENS);
       if (tokens.length >= capacity) continue;
       const { cache, logits } = prompted(model, tokens, capacity);
-      const { text } = await generate(cache, logits, tokenizer, {
+      const { text, ending } = await generate(cache, logits, tokenizer, {
         maxTokens: SAMPLE_TOKENS,
         temperature: 0,
         topK: 0,
         topP: 1,
         seed: 0,
         stopTexts: stopTexts(format),
+        signal,
       });
+      if (ending === "aborted") return;
       onEvent({ event: "sample", epoch: state.progress.epoch, prompt, text });
     }
   } finally {

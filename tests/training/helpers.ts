@@ -11,8 +11,14 @@ import {
   startOfRun,
   train,
   type TrainingEvent,
+  validationLoss,
 } from "../../src/training/mod.ts";
-import { loadMoments, loadParameters, readTraining } from "../../src/checkpoint/mod.ts";
+import {
+  loadMoments,
+  loadParameters,
+  readCheckpointInfo,
+  readTraining,
+} from "../../src/checkpoint/mod.ts";
 
 /** nano with a vocabulary's worth of parameters less: the tests do not need its speed. */
 const CONFIGURATION = { ...presets.nano, n_embd: 16, n_head: 2, n_positions: 64 };
@@ -61,6 +67,24 @@ export interface TestRun {
   readonly history: string;
 }
 
+/** Mean cross-entropy of a checkpoint over a run's validation texts. */
+export async function validate(
+  checkpoint: string,
+  data: string,
+  recipe: Partial<Recipe> = {},
+): Promise<number | null> {
+  const corpus = loadCorpus([data], { ...RECIPE, ...recipe }, loadTokenizer(), false);
+  const runtime = await Runtime.start({ threads: 1 });
+  try {
+    const { configuration } = readCheckpointInfo(checkpoint);
+    const model = new GPT(runtime, configuration, { training: false });
+    loadParameters(checkpoint, model);
+    return validationLoss(model, corpus.validation);
+  } finally {
+    runtime.close();
+  }
+}
+
 /** Trains in `directory` until done, or until `stopAfter` steps of this part; resumes when asked. */
 export async function runTraining(
   directory: string,
@@ -89,6 +113,7 @@ export async function runTraining(
       version: 1,
       recipeName: "test",
       recipe,
+      init: null,
       data,
       skipBadLines: false,
       fingerprint: corpus.fingerprint,

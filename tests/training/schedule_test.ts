@@ -19,15 +19,24 @@ Deno.test("step: times 0.8 every five epochs, as `improved` has it", () => {
 });
 
 Deno.test("cosine: half a cosine to the minimum at its last epoch, and no further", () => {
-  const s = { ...BASE, schedule: "cosine", scheduleMinimum: 0.1, scheduleEpochs: 2 } as const;
+  const shape = { schedule: "cosine", scheduleBy: "step", scheduleMinimum: 0.1 } as const;
+  const s = { ...BASE, ...shape, scheduleEpochs: 2 };
   assertEquals(learningRateAt(s, 0, 51), 1);
   assertAlmostEquals(learningRateAt(s, 50.5, 51), 0.55, 1e-12);
   assertAlmostEquals(learningRateAt(s, 101, 51), 0.1, 1e-12);
   assertAlmostEquals(learningRateAt(s, 500, 51), 0.1, 1e-12);
 });
 
+Deno.test("cosine by epoch: PyTorch's CosineAnnealingLR(T_max=50, eta_min=1e-6), as `enhanced` has it", () => {
+  const rates = [0, 29, 30, 299, 30 * 50].map((step) => learningRateAt(recipes.enhanced, step, 30));
+  // scheduler.get_last_lr() of torch 2.13 behind 0, 0, 1, 9 and 50 epochs.
+  const expected = [5e-4, 5e-4, 4.995076687428538e-4, 4.611598174127527e-4, 1e-6];
+  rates.forEach((rate, i) => assertAlmostEquals(rate, expected[i]!, 1e-15));
+});
+
 Deno.test("linear: a straight line to the minimum at the run's end, behind the warm-up", () => {
-  const s = { ...BASE, schedule: "linear", warmupSteps: 9, epochs: 3 } as const;
+  const shape = { schedule: "linear", scheduleBy: "step", warmupSteps: 9 } as const;
+  const s = { ...BASE, ...shape, epochs: 3 };
   assertEquals(learningRateAt(s, 9, 10), 1);
   assertAlmostEquals(learningRateAt(s, 19, 10), 0.5, 1e-12);
   assertAlmostEquals(learningRateAt(s, 29, 10), 0, 1e-12);

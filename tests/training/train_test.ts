@@ -3,8 +3,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
 import { readCheckpointInfo } from "../../src/checkpoint/mod.ts";
-import type { EpochEvent } from "../../src/training/mod.ts";
-import { runTraining, type TestRun, withDirectory } from "./helpers.ts";
+import type { Example } from "../../src/data/mod.ts";
+import { type Corpus, type EpochEvent, largestBatch, recipes } from "../../src/training/mod.ts";
+import { runTraining, type TestRun, validate, withDirectory } from "./helpers.ts";
 
 /** Fails with the first array that differs in any bit. */
 function assertSameBytes(actual: TestRun, expected: TestRun): void {
@@ -77,6 +78,32 @@ Deno.test("early stopping ends after `patience` epochs without a better loss; be
     assertEquals(readCheckpointInfo(`${directory}/run/best`).metadata.epoch, 1);
     assertEquals(readCheckpointInfo(`${directory}/run/last`).metadata.epoch, 3);
   });
+});
+
+Deno.test("best holds the weights of the lowest validation loss, last those of the end", async () => {
+  await withDirectory(async (directory) => {
+    // The rate rises from a good one to a ruinous one: validation improves and then worsens.
+    const recipe = { learningRate: 1, warmupSteps: 100, epochs: 7, patience: 100 };
+    const losses = epochs(await runTraining(directory, { recipe })).map((e) => e.validation_loss!);
+    const lowest = Math.min(...losses);
+    assert(lowest < losses[0]! && lowest < losses.at(-1)!, `${losses}`);
+    const { epoch } = readCheckpointInfo(`${directory}/run/best`).metadata;
+    assertEquals(epoch, losses.indexOf(lowest) + 1);
+    assertEquals(await validate(`${directory}/run/best`, `${directory}/data.jsonl`), lowest);
+    assertEquals(await validate(`${directory}/run/last`, `${directory}/data.jsonl`), losses.at(-1));
+  });
+});
+
+Deno.test("largestBatch: the batchSize longest texts, or a validation batch if that is larger", () => {
+  const texts = (...lengths: number[]) =>
+    lengths.map((length) => ({ tokens: new Int32Array(length + 1) }) as Example);
+  const corpus = (training: Example[], validation: Example[]) =>
+    ({ training, validation }) as unknown as Corpus;
+  const recipe = { ...recipes.basic, batchSize: 2 };
+  assertEquals(largestBatch(corpus(texts(7, 50, 3, 40), texts()), recipe), 90);
+  assertEquals(largestBatch(corpus(texts(7), texts(30, 40)), recipe), 70);
+  assertEquals(largestBatch(corpus(texts(7), Array(99).fill(texts(30)[0]!)), recipe), 256);
+  assertEquals(largestBatch(corpus(texts(7), texts(900, 40)), recipe), 900);
 });
 
 Deno.test("a loss that is no number ends the run with advice, and saves nothing", async () => {
