@@ -3,7 +3,7 @@
 import process from "node:process";
 import { adamw, Runtime } from "../kernels/mod.ts";
 import { type Batch, GPT, type Preset, presets } from "../model/mod.ts";
-import { fastest, fmaPeak, type GemmResult, measureGemm } from "./bench_gemm.ts";
+import { fastest, type GemmResult, measureGemm } from "./bench_gemm.ts";
 import { Blas } from "./blas.ts";
 import { threadsOption } from "./model_options.ts";
 import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
@@ -166,7 +166,7 @@ export interface BenchOptions {
 export async function measure(o: BenchOptions) {
   const configuration = presets[o.model];
   const gemm: GemmResult[] = [];
-  let fma_peak_gflops = 0, kernel = "", openblas_core: string | undefined;
+  let kernel = "", openblas_core: string | undefined;
   for (const threads of new Set([1, o.threads])) {
     const runtime = await Runtime.start({ threads });
     const blas = o.blas === null ? null : new Blas(o.blas, runtime.memory);
@@ -174,7 +174,6 @@ export async function measure(o: BenchOptions) {
     openblas_core = blas?.core;
     for (const n of o.sizes) {
       o.progress(`matrix products, ${n} tokens, ${threads} thread${threads === 1 ? "" : "s"}`);
-      fma_peak_gflops = Math.max(fma_peak_gflops, fmaPeak(runtime));
       gemm.push(...measureGemm(runtime, configuration, n, blas, ["forward", "input", "weight"]));
     }
     blas?.close();
@@ -195,7 +194,7 @@ export async function measure(o: BenchOptions) {
     threads: o.threads,
     kernel,
     ...(openblas_core === undefined ? {} : { openblas_core }),
-    fma_peak_gflops,
+    fma_peak_gflops: Math.max(...gemm.map((g) => g.fma_peak_gflops)),
     gemm,
     train_tokens_per_second: steps[1]!.tokens_per_second,
     steps,
@@ -213,7 +212,8 @@ function table(f: Figures): string[] {
   const gemm = f.gemm.map((g) =>
     `  ${g.layer.padEnd(12)} ${g.pass.padEnd(8)} ${String(g.n).padStart(5)} x ` +
     `${String(g.inputs).padStart(4)} x ${String(g.outputs).padStart(5)}  ` +
-    `${String(g.threads).padStart(2)} threads  ${g.gemm_gflops.toFixed(1).padStart(7)} GFLOP/s` +
+    `${String(g.threads).padStart(2)} threads  ${g.gemm_gflops.toFixed(1).padStart(7)} GFLOP/s, ` +
+    `${(100 * g.gemm_gflops / g.fma_peak_gflops).toFixed(0).padStart(4)} % of a thread's peak` +
     (g.openblas_gflops === undefined
       ? ""
       : `  OpenBLAS ${g.openblas_gflops.toFixed(1).padStart(7)}`)

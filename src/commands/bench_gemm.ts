@@ -35,17 +35,21 @@ export interface GemmResult {
   readonly outputs: number;
   readonly threads: number;
   readonly gemm_gflops: number;
+  /** One thread's multiply-add peak in the same seconds: a shared machine's speed changes. */
+  readonly fma_peak_gflops: number;
   readonly openblas_gflops?: number;
 }
 
 /** Operations that one call of the register-only loop makes per repeat. */
 const FMA_OPERATIONS = 96;
 
+/** Seconds that a product is measured for, and its rounds at least. */
+const SECONDS = 0.6, FEWEST_ROUNDS = 5;
+
 /** GFLOP/s of 128-bit multiply-adds that touch no memory, on the calling thread. */
-export function fmaPeak(runtime: Runtime): number {
-  const repeats = 1_000_000;
-  return FMA_OPERATIONS * repeats / fastest(12, () => runtime.exports.fma_peak!(repeats, 0.5)) /
-    1e9;
+function fmaPeak(runtime: Runtime): number {
+  const repeats = 100_000;
+  return FMA_OPERATIONS * repeats / fastest(3, () => runtime.exports.fma_peak!(repeats, 0.5)) / 1e9;
 }
 
 /** The linear layers of a model, the tied head among them. */
@@ -127,17 +131,21 @@ export function measureGemm(
       return passes.map((pass) => {
         const { ours, theirs } = contenders(runtime, operation, pass, blas);
         const operations = 2 * n * inputs * outputs;
-        // Rounds for about 10 GFLOP, in turns, so that a slow second of the machine hits both.
-        const rounds = Math.max(4, Math.min(40, Math.ceil(1e10 / operations)));
-        let our = Infinity, their = Infinity;
-        for (let round = 0; round < rounds; round++) {
+        let our = Infinity, their = Infinity, fma_peak_gflops = 0;
+        // All in turns, so that a slow second of the machine hits all of them.
+        const start = performance.now();
+        const left = () => performance.now() - start < SECONDS * 1000;
+        for (let round = 0; round < FEWEST_ROUNDS || left(); round++) {
+          fma_peak_gflops = Math.max(fma_peak_gflops, fmaPeak(runtime));
           our = Math.min(our, fastest(1, ours));
           if (blas !== null) their = Math.min(their, fastest(1, theirs));
         }
-        const result = { layer, pass, n, inputs, outputs, threads: runtime.threads };
-        const gemm_gflops = operations / our / 1e9;
-        if (blas === null) return { ...result, gemm_gflops };
-        return { ...result, gemm_gflops, openblas_gflops: operations / their / 1e9 };
+        const result = {
+          ...{ layer, pass, n, inputs, outputs, threads: runtime.threads },
+          gemm_gflops: operations / our / 1e9,
+          fma_peak_gflops,
+        };
+        return blas === null ? result : { ...result, openblas_gflops: operations / their / 1e9 };
       });
     })
   );
