@@ -52,15 +52,21 @@ export function newestRun(root = WEIGHTS): string | null {
 }
 
 /**
+ * The checkpoint that a directory is or holds.
+ * @throws UserError when there is none; `option` is how the directory was named
+ */
+export function checkpointOf(directory: string, option: string): string {
+  const path = checkpointIn(directory.replace(/(?<=.)\/+$/, ""));
+  if (path !== null) return path;
+  throw new UserError(`${option} ${directory}: holds no checkpoint (no config.json)`);
+}
+
+/**
  * The checkpoint that --weights names, or the newest run's.
  * @throws UserError when there is none, naming the command that makes one
  */
 export function findCheckpoint(weights: string | undefined, trainCommand: string): string {
-  if (weights !== undefined) {
-    const path = checkpointIn(weights.replace(/(?<=.)\/+$/, ""));
-    if (path !== null) return path;
-    throw new UserError(`--weights ${weights}: holds no checkpoint (no config.json)`);
-  }
+  if (weights !== undefined) return checkpointOf(weights, "--weights");
   const run = newestRun();
   const path = run === null ? null : checkpointIn(run);
   if (path !== null) return path;

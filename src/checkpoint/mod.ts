@@ -10,5 +10,5 @@ export {
   saveCheckpoint,
   type SaveOptions,
 } from "./checkpoint.ts";
-export { findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
+export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
 export { SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.ts";

@@ -19,7 +19,12 @@ export function streamOutput(stream: typeof Deno.stdout | typeof Deno.stderr): P
     },
     write: (text) => {
       const bytes = encoder.encode(text);
-      for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+      try {
+        for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+      } catch (error) {
+        // Whoever read has gone, as in `train | head`: the work itself goes on.
+        if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+      }
     },
   };
 }

@@ -1,7 +1,7 @@
 // deno task train: trains or fine-tunes a model, or goes on with a run.
 
 import {
-  findCheckpoint,
+  checkpointOf,
   loadMoments,
   loadParameters,
   newestRun,
@@ -128,9 +128,7 @@ function newDirectory(out: string | undefined, name: string): string {
 function beginRun(options: Options): Run {
   const recipeName = (options.recipe ?? "conversations") as RecipeName;
   const named = recipes[recipeName];
-  const init = options.init === undefined
-    ? null
-    : findCheckpoint(options.init, invocation("train"));
+  const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
   if (init !== null && options.model !== undefined) {
     throw new UserError("--init brings its own size; leave --model out");
   }
@@ -241,6 +239,8 @@ function checkMemory(configuration: Configuration, recipe: Recipe, corpus: Corpu
 /** Aborts on the first Ctrl-C; the second ends the program at once. */
 function interruption(onFirst: () => void): AbortSignal {
   const controller = new AbortController();
+  // What shuts a machine down asks in the same way, but only once.
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => controller.abort());
   onInterrupt(() => {
     if (controller.signal.aborted) Deno.exit(130);
     controller.abort();
