@@ -10,6 +10,8 @@ import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export interface Metadata {
   /** The format that conversations were trained in first. */
   readonly format: FormatName;
+  /** Questions with their answers that nearly all training conversations stay within. */
+  readonly turns: number;
   /** Optimiser steps and epochs behind these weights. */
   readonly step: number;
   readonly epoch: number;
@@ -126,6 +128,7 @@ function metadataOf(value: unknown, path: string): Metadata {
   }
   return {
     format: format as FormatName,
+    turns: Math.max(1, Math.floor(Number(fields.turns ?? 1)) || 1),
     step: Number(fields.step ?? 0),
     epoch: Number(fields.epoch ?? 0),
     recipe: fields.recipe,

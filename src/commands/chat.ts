@@ -10,7 +10,16 @@ import { type CommandSpecification, type OptionTable, parseOptions } from "./opt
 export const command = {
   name: "chat",
   summary: "talk with a model",
-  options: { ...MODEL_OPTIONS, ...SAMPLING_OPTIONS },
+  options: {
+    ...MODEL_OPTIONS,
+    ...SAMPLING_OPTIONS,
+    turns: {
+      type: "integer",
+      minimum: 1,
+      maximum: 1000,
+      help: "questions that the model sees at a time; as many as it was trained on if not given",
+    },
+  },
 } satisfies CommandSpecification<OptionTable>;
 
 const HELP = `/help         this text
@@ -124,18 +133,25 @@ async function answer(session: ChatSession, question: string, settings: Settings
   }
 }
 
-function greet({ directory, model, metadata }: LoadedModel): void {
+function greet({ directory, model, metadata }: LoadedModel, turns: number): void {
   const { n_layer, n_embd }: CheckpointInfo["configuration"] = model.configuration;
   console.log(
     `${directory}: ${n_layer} layers of ${n_embd} channels, trained for ${metadata.epoch} epochs. ` +
       `/help lists commands.`,
   );
+  if (turns === 1) {
+    console.log(
+      "It learned from single questions, so it sees only your last one (--turns N: more).",
+    );
+  }
 }
 
 export async function run(args: string[]): Promise<number> {
   const options = parseOptions(command, args);
   const loaded = await loadModel(options);
-  const session = new ChatSession(loaded.model, loadTokenizer(), formats[loaded.metadata.format]);
+  const { metadata, model } = loaded;
+  const turns = options.turns ?? metadata.turns;
+  const session = new ChatSession(model, loadTokenizer(), formats[metadata.format], turns);
   const settings: Settings = {
     temperature: options.temperature ?? TEMPERATURE,
     topK: options["top-k"] ?? 0,
@@ -144,7 +160,7 @@ export async function run(args: string[]): Promise<number> {
     seed: options.seed ?? 0,
   };
   const interactive = Deno.stdin.isTerminal();
-  if (interactive) greet(loaded);
+  if (interactive) greet(loaded, turns);
   for await (const line of lines(() => interactive && print("you> "))) {
     const text = line.trim();
     if (text === "") continue;

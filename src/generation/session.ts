@@ -39,6 +39,8 @@ export class ChatSession {
     readonly model: GPT,
     readonly tokenizer: Tokenizer,
     readonly format: ChatFormat,
+    /** Questions with their answers that the model sees at a time, as many as it was trained on. */
+    readonly turns: number,
   ) {
     this.#prompt = new PromptCache(model);
   }
@@ -76,7 +78,8 @@ export class ChatSession {
   #fit(maxTokens: number): { tokens: number[]; dropped: number; room: number } {
     const { capacity } = this.#prompt.cache;
     const reserve = Math.min(maxTokens, Math.floor(capacity / 4));
-    for (let dropped = 0;; dropped += 2) {
+    const { length } = this.messages;
+    for (let dropped = Math.max(0, length - (2 * this.turns - 1));; dropped += 2) {
       const kept = this.messages.slice(dropped);
       let tokens = this.tokenizer.encode(renderPrompt(this.format, kept));
       const last = kept.length <= 2;

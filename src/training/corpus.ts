@@ -1,6 +1,6 @@
 // From a recipe's files to the examples that a run trains and validates on.
 
-import { type Example, makeExamples, readEntries, splitEntries } from "../data/mod.ts";
+import { type Entry, type Example, makeExamples, readEntries, splitEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
 import type { Recipe } from "./recipe.ts";
@@ -8,6 +8,8 @@ import type { Recipe } from "./recipe.ts";
 export interface Corpus {
   readonly training: readonly Example[];
   readonly validation: readonly Example[];
+  /** Questions with their answers that nine in ten conversations stay within: what a chat may rely on. */
+  readonly turns: number;
   /** Texts that were cut to the recipe's length. */
   readonly truncated: number;
   /** Lines left out of the files. */
@@ -46,10 +48,19 @@ export function loadCorpus(
   return {
     training: training.examples.filter(isLearnable),
     validation: validation.examples.filter(isLearnable),
+    turns: usualTurns(entries),
     truncated: training.truncated + validation.truncated,
     skipped,
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
   };
+}
+
+/** The 90th percentile of the conversations' answers; 1 without conversations. */
+function usualTurns(entries: readonly Entry[]): number {
+  const turns = entries.filter((entry) => entry.kind === "conversation")
+    .map(({ messages }) => messages.filter(({ role }) => role === "assistant").length)
+    .sort((a, b) => a - b);
+  return turns[Math.floor(0.9 * turns.length)] ?? 1;
 }
 
 /** Whether any token counts in the loss. */

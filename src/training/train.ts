@@ -194,7 +194,7 @@ async function endEpoch(options: TrainOptions): Promise<void> {
   if (samples) await sample(options);
   progress.seconds += (performance.now() - start) / 1000;
   if (improved && keepsBest(recipe, validation_loss)) {
-    saveCheckpoint(`${options.directory}/best`, model, { metadata: metadataOf(state) });
+    saveCheckpoint(`${options.directory}/best`, model, { metadata: metadataOf(options) });
     onEvent({ event: "saved", directory: `${options.directory}/best` });
   }
   const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;
@@ -214,10 +214,12 @@ function keepsBest(recipe: Recipe, validation: number | null): boolean {
   return validation !== null || recipe.stopOn !== "never";
 }
 
-function metadataOf({ recipe, recipeName, init, progress }: RunState) {
+function metadataOf({ corpus, state }: TrainOptions) {
+  const { recipe, recipeName, init, progress } = state;
   const format = recipe.formats[0]?.name ?? "human-assistant";
   return {
     format,
+    turns: corpus.turns,
     step: progress.step,
     epoch: progress.epoch,
     recipe: { name: recipeName, init, ...recipe },
@@ -228,7 +230,7 @@ function metadataOf({ recipe, recipeName, init, progress }: RunState) {
 function save(options: TrainOptions): void {
   const { model, state, directory } = options;
   saveCheckpoint(`${directory}/last`, model, {
-    metadata: metadataOf(state),
+    metadata: metadataOf(options),
     training: { state, history: options.history.map((line) => line + "\n").join("") },
   });
   options.onEvent({ event: "saved", directory: `${directory}/last` });

@@ -16,7 +16,7 @@ import { Runtime } from "../../src/kernels/mod.ts";
 import { GPT, parameterTable, presets } from "../../src/model/mod.ts";
 
 const CONFIGURATION = { ...presets.nano, vocab_size: 300, n_embd: 16, n_head: 2, n_positions: 32 };
-const METADATA = { format: "q-a", step: 7, epoch: 2 } as const;
+const METADATA = { format: "q-a", turns: 3, step: 7, epoch: 2 } as const;
 
 async function withModel(work: (model: GPT, directory: string) => void): Promise<void> {
   const directory = Deno.makeTempDirSync();
@@ -45,6 +45,7 @@ Deno.test("a checkpoint gives back configuration, weights, moments, state and hi
     saveCheckpoint(path, model, { metadata: METADATA, training });
     assertEquals(readCheckpointInfo(path).configuration, CONFIGURATION);
     assertEquals(readCheckpointInfo(path).metadata.format, "q-a");
+    assertEquals(readCheckpointInfo(path).metadata.turns, 3);
     assertEquals(readTraining(path), training);
     const other = new GPT(model.runtime, CONFIGURATION, { training: true });
     loadParameters(path, other);

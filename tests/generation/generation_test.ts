@@ -136,10 +136,10 @@ Deno.test("ChatSession: a reused cache answers as a fresh one; the oldest turns 
     model.initialize(3);
     const ask = (session: ChatSession, text: string) =>
       session.ask(text, { ...GREEDY, maxTokens: 6 });
-    const session = new ChatSession(model, tokenizer, formats["human-assistant"]);
+    const session = new ChatSession(model, tokenizer, formats["human-assistant"], 100);
     await ask(session, "Hello");
     const second = await ask(session, "What is red?");
-    const fresh = new ChatSession(model, tokenizer, formats["human-assistant"]);
+    const fresh = new ChatSession(model, tokenizer, formats["human-assistant"], 100);
     fresh.messages.push(...session.messages.slice(0, 2));
     assertEquals((await ask(fresh, "What is red?")).tokens, second.tokens);
     let dropped = 0;
@@ -149,6 +149,13 @@ Deno.test("ChatSession: a reused cache answers as a fresh one; the oldest turns 
     assert(dropped > 0 && dropped % 2 === 0, String(dropped));
     session.clear();
     assertEquals((await ask(session, "Hello")).dropped, 0);
+    // A model of single questions is shown no more than one.
+    const single = new ChatSession(model, tokenizer, formats["human-assistant"], 1);
+    await ask(single, "What is blue?");
+    const again = await ask(single, "Hello");
+    assertEquals(again.dropped, 2);
+    session.clear();
+    assertEquals((await ask(session, "Hello")).tokens, again.tokens);
   } finally {
     runtime.close();
   }
