@@ -46,10 +46,13 @@ const FMA_OPERATIONS = 96;
 /** Seconds that a product is measured for, and its rounds at least. */
 const SECONDS = 0.6, FEWEST_ROUNDS = 5;
 
-/** GFLOP/s of 128-bit multiply-adds that touch no memory, on the calling thread. */
-function fmaPeak(runtime: Runtime): number {
-  const repeats = 100_000;
-  return FMA_OPERATIONS * repeats / fastest(3, () => runtime.exports.fma_peak!(repeats, 0.5)) / 1e9;
+/**
+ * GFLOP/s of 128-bit multiply-adds that touch no memory, on the calling thread. As many operations as the
+ * product that is measured has: a short burst would find quiet moments that a longer product cannot.
+ */
+function fmaPeak(runtime: Runtime, operations: number): number {
+  const repeats = Math.ceil(Math.min(operations, 2e9) / FMA_OPERATIONS);
+  return FMA_OPERATIONS * repeats / fastest(1, () => runtime.exports.fma_peak!(repeats, 0.5)) / 1e9;
 }
 
 /** The linear layers of a model, the tied head among them. */
@@ -136,7 +139,7 @@ export function measureGemm(
         const start = performance.now();
         const left = () => performance.now() - start < SECONDS * 1000;
         for (let round = 0; round < FEWEST_ROUNDS || left(); round++) {
-          fma_peak_gflops = Math.max(fma_peak_gflops, fmaPeak(runtime));
+          fma_peak_gflops = Math.max(fma_peak_gflops, fmaPeak(runtime, operations));
           our = Math.min(our, fastest(1, ours));
           if (blas !== null) their = Math.min(their, fastest(1, theirs));
         }
