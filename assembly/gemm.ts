@@ -8,8 +8,8 @@ import { tile, TILE_COLUMNS, TILE_ROWS } from "./tile";
 export const DEPTH_BLOCK: i32 = 384;
 /** Rows of a block: 192 x 384 floats of A (288 KB) stay in L2 while a chunk of columns goes by. */
 const ROW_BLOCK: i32 = 192;
-/** Most column panels that a thread packs at a time: 8 x 24 KB. */
-const MOST_PANELS: i32 = 8;
+/** Most column panels of a block, 32 x 24 KB: A is read from L2 or L3 once for every 512 columns. */
+const MOST_PANELS: i32 = 32;
 
 // How the operand B is stored.
 const B_PANELS: i32 = 0; // already [ceil(n / 16), depth, 16]

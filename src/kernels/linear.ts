@@ -16,7 +16,7 @@ export const PANEL = 16;
 const TILE_ROWS = 6;
 /** Chunks a thread gets at least, so that an uneven start or end costs little. */
 const CHUNKS_PER_THREAD = 4;
-const MOST_PANELS_PER_CHUNK = 8;
+const MOST_PANELS_PER_CHUNK = 32;
 /** Below this many multiply-adds, waking threads costs more than they save. */
 const SMALL_PRODUCT = 100_000;
 

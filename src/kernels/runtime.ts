@@ -18,7 +18,7 @@ const MEMORY_PAGES = 65536;
 /** Kernels compare with the first address behind an array, which must not wrap to 0. */
 const ARENA_END = MEMORY_PAGES * 65536 - 65536;
 /**
- * Scratch of one thread: GEMM's packed B (0.2 MB) and one attention head: 4 T D + 96 (3 T + 2 D) floats,
+ * Scratch of one thread: GEMM's packed B (0.8 MB) and one attention head: 4 T D + 96 (3 T + 2 D) floats,
  * some 2.5 MB for T = 1,024, D = 64 and 16 MB for T = 4,096, D = 128.
  */
 const SCRATCH_BYTES = 20 * 2 ** 20;
