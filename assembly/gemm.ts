@@ -130,40 +130,98 @@ export function gemm(
   const panelA = <usize> (depth * TILE_ROWS * 4);
   for (let first = start; first < end; first += MOST_PANELS) {
     const last = min(end, first + MOST_PANELS);
-    for (let k = 0; k < depth; k += DEPTH_BLOCK) {
-      const block = min(DEPTH_BLOCK, depth - k);
-      const addBlock = k > 0 || add != 0;
-      let panels = blockB, panelB = <usize> (block << 6);
-      if (kind == B_PANELS) {
-        panelB = <usize> (depth << 6);
-        panels = b + <usize> first * panelB + <usize> (k << 6);
-      } else {
+    if (kind == B_PANELS) {
+      // Depth inside rows: a block of C is still in L2 when its next share of the sum comes.
+      const panelB = <usize> (depth << 6), panels = b + <usize> first * panelB;
+      for (let row = 0; row < rows; row += ROW_BLOCK) {
+        for (let k = 0; k < depth; k += DEPTH_BLOCK) {
+          const fromA = a + <usize> (row / TILE_ROWS) * panelA + <usize> (k * TILE_ROWS * 4);
+          multiplyPanels(
+            first,
+            last,
+            n,
+            min(ROW_BLOCK, rows - row),
+            min(DEPTH_BLOCK, depth - k),
+            fromA,
+            panelA,
+            panels + <usize> (k << 6),
+            panelB,
+            c + <usize> row * rowBytes,
+            rowBytes,
+            panelBytes,
+            bias,
+            k > 0 || add != 0,
+          );
+        }
+      }
+    } else {
+      // Depth outside: what was packed of B is used for all rows.
+      for (let k = 0; k < depth; k += DEPTH_BLOCK) {
+        const block = min(DEPTH_BLOCK, depth - k), panelB = <usize> (block << 6);
         for (let panel = first; panel < last; panel++) {
           const column = panel << 4;
           const to = blockB + <usize> (panel - first) * panelB;
           packPanel(kind, to, b, stride, column, min(TILE_COLUMNS, n - column), k, block);
         }
-      }
-      for (let row = 0; row < rows; row += ROW_BLOCK) {
-        const fromA = a + <usize> (row / TILE_ROWS) * panelA + <usize> (k * TILE_ROWS * 4);
-        for (let panel = first; panel < last; panel++) {
-          const column = panel << 4;
-          multiplyPanel(
-            row,
-            min(rows, row + ROW_BLOCK),
-            min(TILE_COLUMNS, n - column),
+        for (let row = 0; row < rows; row += ROW_BLOCK) {
+          const fromA = a + <usize> (row / TILE_ROWS) * panelA + <usize> (k * TILE_ROWS * 4);
+          multiplyPanels(
+            first,
+            last,
+            n,
+            min(ROW_BLOCK, rows - row),
             block,
             fromA,
             panelA,
-            panels + <usize> (panel - first) * panelB,
-            c + <usize> row * rowBytes + <usize> panel * panelBytes,
+            blockB,
+            panelB,
+            c + <usize> row * rowBytes,
             rowBytes,
-            bias != 0 && !addBlock ? bias + <usize> (column << 2) : zeros,
-            addBlock,
+            panelBytes,
+            bias,
+            k > 0 || add != 0,
           );
         }
       }
     }
+  }
+}
+
+/**
+ * One block of C: `rows` rows from `c` on, column panels [first, last), `depth` deep. a, b: the block's first
+ * panels, panelA and panelB bytes apart. bias: 0 or the whole row's, for the first share of the sum.
+ */
+function multiplyPanels(
+  first: i32,
+  last: i32,
+  n: i32,
+  rows: i32,
+  depth: i32,
+  a: usize,
+  panelA: usize,
+  b: usize,
+  panelB: usize,
+  c: usize,
+  rowBytes: usize,
+  panelBytes: usize,
+  bias: usize,
+  add: bool,
+): void {
+  for (let panel = first; panel < last; panel++) {
+    const column = panel << 4;
+    multiplyPanel(
+      0,
+      rows,
+      min(TILE_COLUMNS, n - column),
+      depth,
+      a,
+      panelA,
+      b + <usize> (panel - first) * panelB,
+      c + <usize> panel * panelBytes,
+      rowBytes,
+      bias != 0 && !add ? bias + <usize> (column << 2) : zeros,
+      add,
+    );
   }
 }
 
