@@ -271,8 +271,9 @@ function scoreGradient(p: usize, dp: usize, keys: i32, width: i32, scale: f32): 
 }
 
 /**
- * Attention of new tokens over a cache: work items [start, end) of newTokens * H.
- * qkv [newTokens, 3C]; keys, values [capacity, C] hold the `past` tokens and the new ones behind them.
+ * Attention of new tokens over cached ones, work items [start, end) of rows * H. A sequence's keys and values
+ * may lie anywhere in the cache: `tables` [sequences, tableBytes / 4] lists the cache rows of each; query row n
+ * belongs to sequence owners[n] and sees that table's first counts[n] rows, its own among them.
  */
 export function attention_cached(
   start: i32,
@@ -283,7 +284,10 @@ export function attention_cached(
   out: usize,
   channels: i32,
   heads: i32,
-  past: i32,
+  tables: usize,
+  tableBytes: usize,
+  owners: usize,
+  counts: usize,
 ): void {
   const D = channels / heads;
   const rowBytes = <usize> (channels << 2);
@@ -291,20 +295,23 @@ export function attention_cached(
   for (let item = start; item < end; item++) {
     const token = item / heads, headBytes = <usize> (item % heads * D << 2);
     const q = qkv + <usize> token * rowBytes * 3 + headBytes;
-    const count = past + token + 1;
+    const at = <usize> (token << 2);
+    const table = tables + <usize> load<i32>(owners + at) * tableBytes;
+    const count = load<i32>(counts + at);
     const scores = scratch;
     let highest: f32 = -Infinity;
     for (let t = 0; t < count; t++) {
-      const score = dot(q, keys + <usize> t * rowBytes + headBytes, D);
+      const row = <usize> load<i32>(table + <usize> (t << 2));
+      const score = dot(q, keys + row * rowBytes + headBytes, D);
       store<f32>(scores + <usize> (t << 2), score);
       highest = max(highest, score);
     }
     const h = f32x4.splat(-highest * f32x4.extract_lane(scale, 0));
     let total: f32 = 0;
     for (let t = 0; t < count; t += 4) {
-      const at = scores + <usize> (t << 2);
-      const e = exp4(madd(v128.load(at), scale, h));
-      v128.store(at, e);
+      const score = scores + <usize> (t << 2);
+      const e = exp4(madd(v128.load(score), scale, h));
+      v128.store(score, e);
       if (t + 4 <= count) total += sumLanes(e);
       else for (let u = t; u < count; u++) total += load<f32>(scores + <usize> (u << 2));
     }
@@ -312,7 +319,8 @@ export function attention_cached(
     memory.fill(o, 0, <usize> (D << 2));
     for (let t = 0; t < count; t++) {
       const weight = load<f32>(scores + <usize> (t << 2)) / total;
-      addScaled(o, values + <usize> t * rowBytes + headBytes, weight, D);
+      const row = <usize> load<i32>(table + <usize> (t << 2));
+      addScaled(o, values + row * rowBytes + headBytes, weight, D);
     }
   }
 }

@@ -1,6 +1,8 @@
 // Token and position embeddings, and the moving of rows. The token table is the tied head's weight
 // W [C, V] in panels [ceil(V / 16), C, 16]; positions are row-major [n_positions, C].
 
+import { panelBytesBf16, panelBytesInt8, valueBf16, valueInt8 } from "./quantize";
+
 // @ts-ignore: decorator
 @inline
 function tokenColumn(table: usize, token: i32, channels: i32): usize {
@@ -26,6 +28,54 @@ export function embedding_forward(
     for (let at: usize = 0; at < bytes; at += 4) {
       store<f32>(row + at, load<f32>(token) + load<f32>(position + at));
       token += 64;
+    }
+  }
+}
+
+/** As embedding_forward, for a token table in bf16. */
+export function embedding_bf16(
+  start: i32,
+  end: i32,
+  out: usize,
+  tokens: usize,
+  positions: usize,
+  tokenTable: usize,
+  positionTable: usize,
+  channels: i32,
+): void {
+  const bytes = <usize> (channels << 2);
+  for (let n = start; n < end; n++) {
+    const token = load<i32>(tokens + <usize> (n << 2));
+    const panel = tokenTable + <usize> (token >> 4) * panelBytesBf16(channels);
+    const position = positionTable + <usize> load<i32>(positions + <usize> (n << 2)) * bytes;
+    const row = out + <usize> n * bytes;
+    for (let c = 0; c < channels; c++) {
+      const at = <usize> (c << 2);
+      store<f32>(row + at, valueBf16(panel, c, token & 15) + load<f32>(position + at));
+    }
+  }
+}
+
+/** As embedding_forward, for a token table in int8. */
+export function embedding_int8(
+  start: i32,
+  end: i32,
+  out: usize,
+  tokens: usize,
+  positions: usize,
+  tokenTable: usize,
+  positionTable: usize,
+  channels: i32,
+): void {
+  const bytes = <usize> (channels << 2);
+  for (let n = start; n < end; n++) {
+    const token = load<i32>(tokens + <usize> (n << 2));
+    const panel = tokenTable + <usize> (token >> 4) * panelBytesInt8(channels);
+    const position = positionTable + <usize> load<i32>(positions + <usize> (n << 2)) * bytes;
+    const row = out + <usize> n * bytes;
+    for (let c = 0; c < channels; c++) {
+      const at = <usize> (c << 2);
+      store<f32>(row + at, valueInt8(panel, c, token & 15) + load<f32>(position + at));
     }
   }
 }

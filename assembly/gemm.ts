@@ -2,6 +2,7 @@
 // takes column panels of C; it packs the B that it needs into its own scratch, block by block.
 
 import { packColumns, packColumnsTransposed, packWeightTransposed } from "./pack";
+import { widenBf16, widenInt8 } from "./quantize";
 import { tile, TILE_COLUMNS, TILE_ROWS } from "./tile";
 
 /** Depth of a block: a B panel of 384 x 16 floats (24 KB) and an A panel (9 KB) share the L1 cache. */
@@ -16,6 +17,8 @@ const B_PANELS: i32 = 0; // already [ceil(n / 16), depth, 16]
 const B_ROWS: i32 = 1; // row-major [depth, n]
 const B_TRANSPOSED: i32 = 2; // row-major [n, depth]
 const B_WEIGHT_TRANSPOSED: i32 = 3; // the weight W [n, depth] in panels [ceil(depth / 16), n, 16]
+const B_PANELS_BF16: i32 = 4; // see quantize; DEPTH_BLOCK is a multiple of its groups
+const B_PANELS_INT8: i32 = 5;
 
 // This thread's scratch, from its pointer on: 64 bytes of zeros, a tile for edges, room for B.
 let zeros: usize = 0;
@@ -56,8 +59,12 @@ function packPanel(
       depth,
       columns,
     );
-  } else {
+  } else if (kind == B_WEIGHT_TRANSPOSED) {
     packWeightTransposed(target, b, stride, column, columns, k, depth);
+  } else {
+    const panel = b + <usize> (column >> 4) * stride;
+    if (kind == B_PANELS_BF16) widenBf16(target, panel, k, depth);
+    else widenInt8(target, panel, k, depth);
   }
 }
 

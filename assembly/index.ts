@@ -4,10 +4,17 @@
 export { adamw, column_sums, normal, sum_of_squares } from "./adamw";
 export { attention_backward, attention_cached, attention_forward } from "./attention";
 export { dropout, residual_dropout } from "./dropout";
-export { embedding_backward, embedding_forward, gather_rows, scatter_rows } from "./embedding";
+export {
+  embedding_backward,
+  embedding_bf16,
+  embedding_forward,
+  embedding_int8,
+  gather_rows,
+  scatter_rows,
+} from "./embedding";
 export { gelu_backward, gelu_forward } from "./gelu";
 export { gemm, set_scratch } from "./gemm";
-export { gemv } from "./gemv";
+export { gemv, gemv_bf16, gemv_int8 } from "./gemv";
 export { layernorm_backward, layernorm_backward_parameters, layernorm_forward } from "./layernorm";
 export { fma_peak, memory_read } from "./measure";
 export {
@@ -17,5 +24,6 @@ export {
   to_panels,
   to_panels_transposed,
 } from "./pack";
+export { narrow_bf16, narrow_int8, quantize_rows, widen_bf16, widen_int8 } from "./quantize";
 export { cross_entropy, softmax } from "./softmax";
 export { choose_tile } from "./tile";

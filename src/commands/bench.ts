@@ -3,6 +3,7 @@
 import process from "node:process";
 import { adamw, Runtime } from "../kernels/mod.ts";
 import { type Batch, GPT, type Preset, presets } from "../model/mod.ts";
+import { type DecodeResult, measureDecode, measureRead } from "./bench_decode.ts";
 import { fastest, type GemmResult, measureGemm } from "./bench_gemm.ts";
 import { Blas } from "./blas.ts";
 import { threadsOption } from "./model_options.ts";
@@ -119,36 +120,6 @@ function measureAdamW(model: GPT): number {
   return parameters.length * 4 * 8 / seconds / 1e9;
 }
 
-/** GB/s of plain reading over the model's parameters, on all threads. */
-function measureRead(model: GPT): number {
-  const { parameters, runtime } = model;
-  return runtime.arena.scope(() => {
-    const result = runtime.arena.allocate([16]);
-    const lines = Math.floor(parameters.length / 16);
-    const seconds = fastest(5, () =>
-      runtime.pool.run(
-        "memory_read",
-        lines,
-        4096,
-        parameters.array("parameter"),
-        result.pointer,
-      ));
-    return lines * 64 / seconds / 1e9;
-  });
-}
-
-/** Tokens per second behind a short prompt, one at a time through the cache. */
-function measureGeneration(model: GPT, tokens: number): number {
-  const cache = model.createCache(tokens + 8);
-  cache.append([464, 2068, 7586, 21831]);
-  cache.append([11]);
-  const start = performance.now();
-  for (let i = 0; i < tokens; i++) cache.append([i * 31 % 50257]);
-  const seconds = (performance.now() - start) / 1000;
-  cache.dispose();
-  return tokens / seconds;
-}
-
 /** What to measure. */
 export interface BenchOptions {
   readonly model: Preset;
@@ -186,9 +157,17 @@ export async function measure(o: BenchOptions) {
   const steps = [[1, 64], [4, 64]].map(([B, T]) => measureStep(model, B!, T!, o.rounds));
   o.progress("optimiser and memory");
   const adamw_gbps = measureAdamW(model), memory_read_gbps = measureRead(model);
-  o.progress("generation");
-  const generate_tokens_per_second = measureGeneration(model, 64);
   runtime.close();
+  const decode: DecodeResult[] = [];
+  for (const precision of ["f32", "bf16", "int8"] as const) {
+    for (const threads of new Set([1, o.threads])) {
+      o.progress(`generation in ${precision}, ${threads} thread${threads === 1 ? "" : "s"}`);
+      const runtime = await Runtime.start({ threads });
+      decode.push(measureDecode(runtime, configuration, precision));
+      runtime.close();
+    }
+  }
+  const best = decode.filter(({ threads }) => threads === o.threads);
   return {
     model: o.model,
     threads: o.threads,
@@ -200,7 +179,8 @@ export async function measure(o: BenchOptions) {
     steps,
     adamw_gbps,
     memory_read_gbps,
-    generate_tokens_per_second,
+    generate_tokens_per_second: Math.max(...best.map((d) => d.decode_tokens_per_second)),
+    decode,
     peak_rss_mb: process.resourceUsage().maxRSS / 1024,
   };
 }
@@ -233,7 +213,17 @@ function table(f: Figures): string[] {
     "training step",
     ...steps,
     `AdamW ${f.adamw_gbps.toFixed(1)} GB/s, plain reading ${f.memory_read_gbps.toFixed(1)} GB/s`,
-    `generation ${f.generate_tokens_per_second.toFixed(1)} tokens/s`,
+    "generation",
+    ...f.decode.map((d) =>
+      `  ${d.precision.padEnd(4)}  ${d.threads} threads  prompt ${
+        d.prefill_tokens_per_second.toFixed(0)
+      } ` +
+      `tokens/s, answer ${d.decode_tokens_per_second.toFixed(1)}, four side by side ` +
+      `${d.decode_4_tokens_per_second.toFixed(1)}; weights read at ${
+        d.weights_gbps.toFixed(1)
+      } GB/s, ` +
+      `plain reading ${d.memory_read_gbps.toFixed(1)}`
+    ),
     `peak memory ${f.peak_rss_mb.toFixed(0)} MiB`,
   ];
 }

@@ -1,12 +1,51 @@
-// Generation: sampling, stopping, and conversations.
+// Generation: choosing tokens, stopping, filtering, and conversations.
 
+export { logSoftmax, searchBeams } from "./beam.ts";
 export {
-  type Ending,
+  ALL_RULES,
+  copies,
+  cutLoop,
+  cutSpeaker,
+  type FilterOptions,
+  type Removal,
+  ResponseFilter,
+  type RuleName,
+  ruleNames,
+} from "./filter.ts";
+export {
+  type BatchOptions,
   generate,
-  type Generated,
+  generateBatch,
   type GenerationOptions,
-  type TokenCache,
+  type Request,
+  type TokenSequence,
 } from "./generate.ts";
-export { argmax, candidates, nucleus, sampler, type SamplingOptions } from "./sampling.ts";
-export { ChatSession, PromptCache } from "./session.ts";
+export * from "./logits.ts";
+export {
+  type BeamOptions,
+  type DecodingOptions,
+  type DryOptions,
+  GREEDY,
+  type LogitOptions,
+  type SamplingOptions,
+} from "./options.ts";
+export {
+  argmax,
+  atLeast,
+  type Candidate,
+  candidates,
+  nucleus,
+  sampler,
+  typical,
+} from "./sampling.ts";
+export {
+  type Answer,
+  type AnswerOptions,
+  answerPrompt,
+  ChatSession,
+  type Fault,
+  faultOf,
+  PromptCache,
+} from "./session.ts";
 export { StopScanner } from "./stop.ts";
+export { AnswerText, type Ending, type Generated, Writer, type WriterOptions } from "./writer.ts";

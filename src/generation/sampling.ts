@@ -1,20 +1,7 @@
 // Chooses the next token from logits. Each step is a small function; together they are one sampler.
 
 import { randomNumbers } from "../random.ts";
-import { special } from "../tokenizer/mod.ts";
-
-export interface SamplingOptions {
-  /** Divides the logits; 0 takes the likeliest token. */
-  readonly temperature: number;
-  /** Only the k likeliest tokens; 0 for all (Fan et al. 2018). */
-  readonly topK: number;
-  /** Only the likeliest tokens that together have this probability; 1 for all (Holtzman et al. 2019). */
-  readonly topP: number;
-  readonly seed: number;
-}
-
-/** Tokens that no text holds, and that a model therefore never says. */
-const UNSPOKEN = [special.pad, special.startOfText, special.unknown];
+import type { SamplingOptions } from "./options.ts";
 
 /**
  * Index of the largest value, the first of equals.
@@ -30,7 +17,7 @@ export function argmax(values: Float32Array): number {
 }
 
 /** A token and its probability. */
-interface Candidate {
+export interface Candidate {
   readonly token: number;
   readonly probability: number;
 }
@@ -55,18 +42,44 @@ export function candidates(logits: Float32Array, temperature: number, k: number)
   return kept.map((token, i) => ({ token, probability: weights[i]! / total }));
 }
 
-/** The shortest head of the candidates whose probabilities reach p. */
+function totalOf(all: readonly Candidate[]): number {
+  return all.reduce((sum, { probability }) => sum + probability, 0);
+}
+
+/** The shortest head of the candidates whose probabilities reach p of their sum. */
 export function nucleus(all: readonly Candidate[], p: number): readonly Candidate[] {
   if (p >= 1) return all;
+  const enough = p * totalOf(all);
   let sum = 0;
-  const end = all.findIndex(({ probability }) => (sum += probability) >= p);
+  const end = all.findIndex(({ probability }) => (sum += probability) >= enough);
   return end < 0 ? all : all.slice(0, end + 1);
+}
+
+/** The candidates at least `share` as likely as the first. */
+export function atLeast(all: readonly Candidate[], share: number): readonly Candidate[] {
+  const least = share * all[0]!.probability;
+  return share > 0 ? all.filter(({ probability }) => probability >= least) : all;
+}
+
+/**
+ * The candidates whose surprise -log p is nearest to the mean surprise, as many as reach p of the probability;
+ * likeliest first.
+ */
+export function typical(all: readonly Candidate[], p: number): readonly Candidate[] {
+  if (p >= 1) return all;
+  const total = totalOf(all);
+  const surprises = all.map(({ probability }) => -Math.log(probability / total));
+  const mean = all.reduce((sum, c, i) => sum + c.probability / total * surprises[i]!, 0);
+  const order = [...all.keys()].sort((a, b) =>
+    Math.abs(surprises[a]! - mean) - Math.abs(surprises[b]! - mean) || a - b
+  );
+  const kept = new Set(nucleus(order.map((i) => all[i]!), p));
+  return all.filter((candidate) => kept.has(candidate));
 }
 
 /** Draws a candidate by its share of the probability. */
 function draw(from: readonly Candidate[], random: number): number {
-  const total = from.reduce((sum, { probability }) => sum + probability, 0);
-  let left = random * total;
+  let left = random * totalOf(from);
   for (const { token, probability } of from) {
     left -= probability;
     if (left < 0) return token;
@@ -74,12 +87,12 @@ function draw(from: readonly Candidate[], random: number): number {
   return from.at(-1)!.token;
 }
 
-/** A function from logits [V], which it changes, to the next token; the same seed gives the same tokens. */
+/** A function from logits [V] to the next token; the same seed gives the same tokens. */
 export function sampler(o: SamplingOptions): (logits: Float32Array) => number {
   const random = randomNumbers(o.seed);
   return (logits) => {
-    for (const token of UNSPOKEN) if (token < logits.length) logits[token] = -Infinity;
     if (o.temperature === 0) return argmax(logits);
-    return draw(nucleus(candidates(logits, o.temperature, o.topK), o.topP), random());
+    const likely = nucleus(candidates(logits, o.temperature, o.topK), o.topP);
+    return draw(typical(atLeast(likely, o.minP), o.typicalP), random());
   };
 }

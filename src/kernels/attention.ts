@@ -1,7 +1,7 @@
 // Causal attention: typed wrappers that check shapes and sequence boundaries.
 
 import type { Tensor } from "./arena.ts";
-import { checkMultiple, checkProbability, checkShape, matrixShape } from "./check.ts";
+import { checkIndices, checkMultiple, checkProbability, checkShape, matrixShape } from "./check.ts";
 import type { DropoutStream } from "./elementwise.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -105,7 +105,17 @@ function checkAttention(
   }
 }
 
-/** Attention of new tokens (the last rows of keys and values [capacity, C]) over `past` + themselves. */
+/** Where the cached tokens of each query row lie. */
+export interface CacheTables {
+  /** Cache rows of each sequence's tokens, i32 [sequences, longest]. */
+  readonly tables: Tensor;
+  /** Sequence of each query row, i32 [rows]. */
+  readonly owners: Tensor;
+  /** Tokens that each query row sees, its own included, i32 [rows]. */
+  readonly counts: Tensor;
+}
+
+/** Attention of the new tokens of qkv [rows, 3C] over keys and values [capacity, C] of a cache. */
 export function attentionCached(
   runtime: Runtime,
   out: Tensor,
@@ -113,16 +123,27 @@ export function attentionCached(
   keys: Tensor,
   values: Tensor,
   heads: number,
-  past: number,
+  { tables, owners, counts }: CacheTables,
 ): void {
   const [rows, channels] = matrixShape("attentionCached out", out);
   const [capacity] = matrixShape("attentionCached keys", keys);
+  const [sequences, longest] = matrixShape("attentionCached tables", tables);
   checkShape("attentionCached qkv", qkv, [rows, 3 * channels]);
   checkShape("attentionCached keys", keys, [capacity, channels]);
   checkShape("attentionCached values", values, [capacity, channels]);
+  checkShape("attentionCached owners", owners, [rows]);
+  checkShape("attentionCached counts", counts, [rows]);
   checkMultiple("attentionCached channels", channels, heads);
-  if (!(past >= 0 && past + rows <= Math.min(capacity, LONGEST))) {
-    throw new RangeError(`attentionCached: ${past} + ${rows} tokens, room for ${capacity}`);
+  const [owner, count] = [runtime.i32(owners), runtime.i32(counts)];
+  checkIndices("attentionCached owners", owner, 0, sequences);
+  checkIndices("attentionCached counts", count, 1, Math.min(longest, LONGEST) + 1);
+  // Each table is checked once, as far as its longest query looks.
+  const seen = new Map<number, number>();
+  owner.forEach((s, n) => seen.set(s, Math.max(seen.get(s) ?? 0, count[n]!)));
+  const table = runtime.i32(tables);
+  for (const [s, length] of seen) {
+    const from = s * longest;
+    checkIndices("attentionCached tables", table.subarray(from, from + length), 0, capacity);
   }
   runtime.pool.run(
     "attention_cached",
@@ -134,6 +155,9 @@ export function attentionCached(
     out.pointer,
     channels,
     heads,
-    past,
+    tables.pointer,
+    longest * 4,
+    owners.pointer,
+    counts.pointer,
   );
 }

@@ -6,6 +6,8 @@ import { rowsPerChunk } from "./chunks.ts";
 import type { Weight } from "./linear.ts";
 import type { Runtime } from "./runtime.ts";
 
+const EMBEDDING = { f32: "embedding_forward", bf16: "embedding_bf16", int8: "embedding_int8" };
+
 /** out [N, C] = token embedding (the tied head's weight [C, V]) + position embedding [P, C]. */
 export function embeddingForward(
   runtime: Runtime,
@@ -18,7 +20,7 @@ export function embeddingForward(
   const [rows, channels] = matrixShape("embeddingForward out", out);
   checkEmbedding("embeddingForward", runtime, tokens, positions, tokenTable, positionTable, out);
   runtime.pool.run(
-    "embedding_forward",
+    EMBEDDING[tokenTable.precision ?? "f32"],
     rows,
     rowsPerChunk(channels),
     out.pointer,

@@ -4,11 +4,16 @@ import type { Tensor } from "./arena.ts";
 import { checkShape } from "./check.ts";
 import type { Runtime } from "./runtime.ts";
 
+/** Number formats of weights. Only f32 is trained; the others are for generation. */
+export type Precision = "f32" | "bf16" | "int8";
+
 /** W [inputs, outputs] in memory as [ceil(outputs / 16), inputs, 16], the rest of the last panel zero. */
 export interface Weight {
   readonly pointer: number;
   readonly inputs: number;
   readonly outputs: number;
+  /** Absent: f32. bf16 and int8 panels are laid out as assembly/quantize.ts says. */
+  readonly precision?: Precision;
 }
 
 /** Columns of a panel; rows of W beyond `outputs` up to a multiple of it are zeros. */
@@ -21,11 +26,32 @@ const MOST_PANELS_PER_CHUNK = 32;
 const SMALL_PRODUCT = 100_000;
 
 // How GEMM's operand B is stored; see assembly/gemm.ts.
-const B_PANELS = 0, B_ROWS = 1, B_WEIGHT_TRANSPOSED = 3;
+const B_PANELS = 0, B_ROWS = 1, B_WEIGHT_TRANSPOSED = 3, B_PANELS_BF16 = 4, B_PANELS_INT8 = 5;
+const PANELS_KIND = { f32: B_PANELS, bf16: B_PANELS_BF16, int8: B_PANELS_INT8 };
+const GEMV = { f32: "gemv", bf16: "gemv_bf16", int8: "gemv_int8" };
+
+/** Up to so many rows, GEMV is faster than GEMM, which packs its operands first. */
+const GEMV_ROWS = 6;
+/** Bytes of a weight that a thread takes at a time: one stream, long enough to be read ahead. */
+const GEMV_CHUNK = 2 ** 17;
+/** Inputs that share a scale in int8. */
+const GROUP = 32;
 
 /** Floats of a weight in panels. */
 export function weightLength(inputs: number, outputs: number): number {
   return Math.ceil(outputs / PANEL) * PANEL * inputs;
+}
+
+/** Bytes of one panel of 16 outputs. */
+function panelBytes(inputs: number, precision: Precision): number {
+  if (precision === "f32") return inputs * PANEL * 4;
+  if (precision === "bf16") return inputs * PANEL * 2;
+  return Math.ceil(inputs / GROUP) * (GROUP + 2) * PANEL + PANEL * 4;
+}
+
+/** Bytes of a weight in panels. */
+export function weightBytes(inputs: number, outputs: number, precision: Precision): number {
+  return Math.ceil(outputs / PANEL) * panelBytes(inputs, precision);
 }
 
 interface Product {
@@ -92,9 +118,18 @@ function rowLength(x: Tensor): number {
   return x.shape[1]!;
 }
 
+/** What linearForward may assume. */
+export interface LinearOptions {
+  /**
+   * An int8 weight is multiplied by activations of 14 bits in integers: for the few rows of a decoding
+   * step, whose speed is that of reading the weight. Otherwise it is widened and multiplied in f32.
+   */
+  readonly integers?: boolean;
+}
+
 /**
  * y [N, outputs] = x [N, inputs] W + bias. y's rows may be wider than `outputs` (a multiple of 16).
- * One row reads the weight once, by GEMV.
+ * A row's bytes do not depend on the other rows.
  */
 export function linearForward(
   runtime: Runtime,
@@ -102,40 +137,84 @@ export function linearForward(
   x: Tensor,
   weight: Weight,
   bias: Tensor | null,
+  { integers = false }: LinearOptions = {},
 ): void {
+  const { inputs, outputs, precision = "f32" } = weight;
   const rows = x.shape[0]!;
-  checkShape("linearForward x", x, [rows, weight.inputs]);
-  checkRows("linearForward y", y, rows, weight.outputs);
-  if (bias !== null) checkShape("linearForward bias", bias, [weight.outputs]);
-  if (rows === 1) {
-    runtime.pool.run(
-      "gemv",
-      Math.ceil(weight.outputs / PANEL),
-      weight.inputs * weight.outputs < SMALL_PRODUCT ? Infinity : 4,
-      y.pointer,
-      x.pointer,
-      weight.pointer,
-      bias?.pointer ?? 0,
-      weight.inputs,
-    );
+  checkShape("linearForward x", x, [rows, inputs]);
+  checkRows("linearForward y", y, rows, outputs);
+  if (bias !== null) checkShape("linearForward bias", bias, [outputs]);
+  if (precision === "int8" ? integers : rows <= GEMV_ROWS) {
+    fewRows(runtime, y, x, weight, precision, bias);
     return;
   }
   multiply(runtime, {
     rows,
-    columns: weight.outputs,
-    depth: weight.inputs,
+    columns: outputs,
+    depth: inputs,
     a: x.pointer,
-    aRowBytes: weight.inputs * 4,
+    aRowBytes: inputs * 4,
     aTransposed: false,
-    kind: B_PANELS,
+    kind: PANELS_KIND[precision],
     b: weight.pointer,
-    bStride: 0,
+    bStride: panelBytes(inputs, precision),
     c: y.pointer,
     cRowBytes: rowLength(y) * 4,
     cPanelBytes: PANEL * 4,
     bias: bias?.pointer ?? 0,
     add: false,
   });
+}
+
+/**
+ * linearForward by GEMV, which writes whole panels: where y's rows have no room for that, its last panel
+ * goes through a copy.
+ */
+function fewRows(
+  runtime: Runtime,
+  y: Tensor,
+  x: Tensor,
+  { pointer, inputs, outputs }: Weight,
+  precision: Precision,
+  bias: Tensor | null,
+): void {
+  const { arena, pool } = runtime;
+  const rows = x.shape[0]!, panels = Math.ceil(outputs / PANEL), width = panels * PANEL;
+  const small = rows * inputs * outputs < SMALL_PRODUCT;
+  arena.scope(() => {
+    const whole = rows === 1 || rowLength(y) === width ? y : arena.allocate([rows, width]);
+    pool.run(
+      GEMV[precision],
+      panels,
+      small ? panels : Math.max(1, Math.floor(GEMV_CHUNK / panelBytes(inputs, precision))),
+      rows,
+      whole.pointer,
+      width * 4,
+      precision === "int8" ? quantizeRows(runtime, x).pointer : x.pointer,
+      pointer,
+      bias?.pointer ?? 0,
+      inputs,
+    );
+    if (whole === y) return;
+    const from = runtime.f32(whole), to = runtime.f32(y), length = rowLength(y);
+    for (let row = 0; row < rows; row++) {
+      to.set(from.subarray(row * width, row * width + outputs), row * length);
+    }
+  });
+}
+
+/** Activations of 14 bits for gemv_int8. */
+function quantizeRows(runtime: Runtime, x: Tensor): Tensor {
+  const [rows, inputs] = x.shape as [number, number];
+  const bytes = 16 + 2 * Math.ceil(inputs / GROUP) * GROUP;
+  const quantized = runtime.arena.allocate([rows, bytes], "u8");
+  const perChunk = Math.max(1, Math.floor(SMALL_PRODUCT / inputs));
+  runtime.pool.run("quantize_rows", rows, perChunk, quantized.pointer, x.pointer, inputs);
+  return quantized;
+}
+
+function checkTrainable(what: string, { precision = "f32" }: Weight): void {
+  if (precision !== "f32") throw new TypeError(`${what}: a weight in ${precision} is not trained`);
 }
 
 /** dx [N, inputs] = dy [N, outputs] W^T, or += with `add`. */
@@ -147,6 +226,7 @@ export function linearBackwardInput(
   add = false,
 ): void {
   const rows = dx.shape[0]!;
+  checkTrainable("linearBackwardInput", weight);
   checkShape("linearBackwardInput dx", dx, [rows, weight.inputs]);
   checkRows("linearBackwardInput dy", dy, rows, weight.outputs);
   multiply(runtime, {
@@ -175,6 +255,7 @@ export function linearBackwardWeight(
   dy: Tensor,
 ): void {
   const rows = x.shape[0]!;
+  checkTrainable("linearBackwardWeight", dweight);
   checkShape("linearBackwardWeight x", x, [rows, dweight.inputs]);
   checkRows("linearBackwardWeight dy", dy, rows, dweight.outputs);
   multiply(runtime, {
@@ -209,36 +290,47 @@ export function packWeight(
   matrix: Tensor,
   transposed: boolean,
 ): void {
-  const shape = [weight.inputs, weight.outputs];
+  const { inputs, outputs, precision = "f32" } = weight;
+  const shape = [inputs, outputs];
   checkShape("packWeight matrix", matrix, transposed ? shape.reverse() : shape);
-  runtime.pool.run(
-    transposed ? "to_panels_transposed" : "to_panels",
-    Math.ceil(weight.outputs / PANEL),
-    8,
-    weight.pointer,
-    matrix.pointer,
-    weight.inputs,
-    weight.outputs,
-  );
+  const panels = Math.ceil(outputs / PANEL);
+  const pack = (to: number) =>
+    runtime.pool.run(
+      transposed ? "to_panels_transposed" : "to_panels",
+      panels,
+      8,
+      to,
+      matrix.pointer,
+      inputs,
+      outputs,
+    );
+  if (precision === "f32") return pack(weight.pointer);
+  runtime.arena.scope(() => {
+    const wide = runtime.arena.allocate([weightLength(inputs, outputs)]).pointer;
+    pack(wide);
+    runtime.pool.run(`narrow_${precision}`, panels, 8, weight.pointer, wide, inputs);
+  });
 }
 
-/** The inverse of packWeight. */
+/** The inverse of packWeight, but for what a narrower format rounds. */
 export function unpackWeight(
   runtime: Runtime,
   weight: Weight,
   matrix: Tensor,
   transposed: boolean,
 ): void {
-  const shape = [weight.inputs, weight.outputs];
+  const { inputs, outputs, precision = "f32" } = weight;
+  const shape = [inputs, outputs];
   checkShape("unpackWeight matrix", matrix, transposed ? shape.reverse() : shape);
-  runtime.pool.run(
-    "from_panels",
-    Math.ceil(weight.outputs / PANEL),
-    8,
-    weight.pointer,
-    matrix.pointer,
-    weight.inputs,
-    weight.outputs,
-    Number(transposed),
-  );
+  const { arena, pool } = runtime;
+  const panels = Math.ceil(outputs / PANEL);
+  arena.scope(() => {
+    let wide = weight.pointer;
+    if (precision !== "f32") {
+      wide = arena.allocate([weightLength(inputs, outputs)]).pointer;
+      pool.run(`widen_${precision}`, panels, 8, wide, weight.pointer, inputs);
+    }
+    const flag = Number(transposed);
+    pool.run("from_panels", panels, 8, wide, matrix.pointer, inputs, outputs, flag);
+  });
 }

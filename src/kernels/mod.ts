@@ -5,10 +5,13 @@ export {
   linearBackwardInput,
   linearBackwardWeight,
   linearForward,
+  type LinearOptions,
   packWeight,
   PANEL,
+  type Precision,
   unpackWeight,
   type Weight,
+  weightBytes,
   weightLength,
 } from "./linear.ts";
 export * from "./attention.ts";

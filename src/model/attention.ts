@@ -4,7 +4,9 @@ import {
   attentionBackward,
   attentionCached,
   attentionForward,
+  type CacheTables,
   dropout,
+  type LinearOptions,
   type Tensor,
 } from "../kernels/mod.ts";
 import type { Configuration } from "./configuration.ts";
@@ -23,6 +25,15 @@ export interface AttentionSaved {
 export interface LayerCache {
   readonly keys: Tensor; // [capacity, C]
   readonly values: Tensor; // [capacity, C]
+}
+
+/** New tokens of one or more sequences, and where the cache keeps them. */
+export interface CacheStep extends LinearOptions {
+  /** Cache row of each new token. */
+  readonly rows: ArrayLike<number>;
+  /** Nothing is cached yet: attention needs only the new tokens. */
+  readonly isPrompt: boolean;
+  readonly tables: CacheTables;
 }
 
 export class Attention {
@@ -70,36 +81,35 @@ export class Attention {
     });
   }
 
-  /** y [n, C] for new tokens behind `past` cached ones, whose keys and values it appends. */
-  decode(pass: Pass, x: Tensor, cache: LayerCache, past: number): Tensor {
+  /** y [n, C] for a step's new tokens, whose keys and values it puts into the cache. */
+  decode(pass: Pass, x: Tensor, cache: LayerCache, step: CacheStep): Tensor {
     const { n_embd: C, n_head } = this.configuration;
     const { runtime } = pass;
     const qkv = pass.allocate(3 * C), heads = pass.allocate(C), y = pass.allocate(C);
-    this.#qkv.forward(qkv, x);
-    appendRows(runtime.f32(cache.keys), runtime.f32(qkv), pass.tokens, C, 1, past);
-    appendRows(runtime.f32(cache.values), runtime.f32(qkv), pass.tokens, C, 2, past);
-    if (past === 0 && pass.tokens > 1) {
+    this.#qkv.forward(qkv, x, step);
+    storeRows(runtime.f32(cache.keys), runtime.f32(qkv), step.rows, C, 1);
+    storeRows(runtime.f32(cache.values), runtime.f32(qkv), step.rows, C, 2);
+    if (step.isPrompt) {
       const shape = { heads: n_head, offsets: pass.offsets };
       const none = pass.dropout(0, "attention");
       attentionForward(runtime, heads, pass.allocate(n_head), qkv, shape, none);
-    } else attentionCached(runtime, heads, qkv, cache.keys, cache.values, n_head, past);
-    this.#projection.forward(y, heads);
+    } else attentionCached(runtime, heads, qkv, cache.keys, cache.values, n_head, step.tables);
+    this.#projection.forward(y, heads, step);
     return y;
   }
 }
 
-/** Copies part `part` (1: keys, 2: values) of qkv's rows behind the `past` rows of a cache. */
-function appendRows(
+/** Copies part `part` (1: keys, 2: values) of qkv's row n to row rows[n] of a cache. */
+function storeRows(
   cache: Float32Array,
   qkv: Float32Array,
-  rows: number,
+  rows: ArrayLike<number>,
   C: number,
   part: number,
-  past: number,
 ): void {
-  for (let n = 0; n < rows; n++) {
+  for (let n = 0; n < rows.length; n++) {
     const from = n * 3 * C + part * C;
-    cache.set(qkv.subarray(from, from + C), (past + n) * C);
+    cache.set(qkv.subarray(from, from + C), rows[n]! * C);
   }
 }
 

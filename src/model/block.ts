@@ -1,7 +1,7 @@
 // One decoder layer: pre-norm attention and pre-norm MLP, each on a residual branch.
 
 import { residualDropout, type Tensor } from "../kernels/mod.ts";
-import { Attention, type AttentionSaved, type LayerCache } from "./attention.ts";
+import { Attention, type AttentionSaved, type CacheStep, type LayerCache } from "./attention.ts";
 import type { Configuration } from "./configuration.ts";
 import { LayerNorm, type NormSaved } from "./layernorm.ts";
 import { Mlp, type MlpSaved } from "./mlp.ts";
@@ -61,13 +61,13 @@ export class Block {
     });
   }
 
-  /** y [n, C] for new tokens behind `past` cached ones. */
-  decode(pass: Pass, x: Tensor, cache: LayerCache, past: number): Tensor {
+  /** y [n, C] for a step's new tokens. */
+  decode(pass: Pass, x: Tensor, cache: LayerCache, step: CacheStep): Tensor {
     const middle = pass.allocate(this.configuration.n_embd);
-    const attended = this.#attention.decode(pass, this.#norm1.forward(pass, x).y, cache, past);
+    const attended = this.#attention.decode(pass, this.#norm1.forward(pass, x).y, cache, step);
     this.#addBranch(pass, middle, x, attended, "attention-out");
     const y = pass.allocate(this.configuration.n_embd);
-    const mlp = this.#mlp.forward(pass, this.#norm2.forward(pass, middle).y);
+    const mlp = this.#mlp.forward(pass, this.#norm2.forward(pass, middle).y, step);
     this.#addBranch(pass, y, middle, mlp.y, "mlp-out");
     return y;
   }

@@ -1,8 +1,16 @@
 // The GPT-2 decoder: embeddings, layers, final norm, tied head; forward, backward and the optimiser's step.
 
-import { adamw, type Runtime, sumOfSquares, type Tensor } from "../kernels/mod.ts";
+import {
+  adamw,
+  gatherRows,
+  type Precision,
+  type Runtime,
+  sumOfSquares,
+  type Tensor,
+} from "../kernels/mod.ts";
+import type { CacheStep, LayerCache } from "./attention.ts";
 import { Block, type BlockSaved } from "./block.ts";
-import { KeyValueCache } from "./cache.ts";
+import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
 import { Head, type LossGradient, type LossSums } from "./head.ts";
@@ -44,10 +52,11 @@ export class GPT {
   constructor(
     readonly runtime: Runtime,
     readonly configuration: Configuration,
-    options: { readonly training: boolean },
+    options: { readonly training: boolean; readonly precision?: Precision },
   ) {
     validateConfiguration(configuration);
-    const parameters = new Parameters(runtime, configuration, options.training);
+    const { training, precision } = options;
+    const parameters = new Parameters(runtime, configuration, training, precision);
     this.parameters = parameters;
     this.#embedding = new Embedding(parameters, configuration);
     this.blocks = Array.from(
@@ -139,27 +148,42 @@ export class GPT {
   }
 
   /** An empty cache for generation. */
-  createCache(capacity = this.configuration.n_positions): KeyValueCache {
-    return new KeyValueCache(this, capacity);
+  createCache(size?: Partial<CacheSize>): KeyValueCache {
+    return new KeyValueCache(this, {
+      tokens: this.configuration.n_positions,
+      sequences: 1,
+      ...size,
+    });
   }
 
-  /** Logits [V] of the last of `tokens`, which follow `past` cached ones; extends the cache. */
-  decode(tokens: Int32Array, cache: KeyValueCache, past: number): Float32Array {
-    const { arena } = this.runtime;
-    return arena.scope(() => {
-      const rows = tokens.length;
-      const pass = new Pass(this.runtime, rows, Int32Array.of(0, rows), null);
+  /**
+   * Logits [B, V] behind the last token of each of the step's B sequences, valid until the next call.
+   * offsets [B + 1]: where each sequence's new tokens begin; the step says where the cache keeps them.
+   */
+  decode(
+    tokens: Int32Array,
+    positions: Int32Array,
+    offsets: Int32Array,
+    layers: readonly LayerCache[],
+    step: CacheStep,
+  ): Float32Array[] {
+    const { runtime } = this;
+    return runtime.arena.scope(() => {
+      const pass = new Pass(runtime, tokens.length, offsets, null);
       let x = this.#embedding.forward(pass, {
-        tokens: this.runtime.integers(tokens),
-        positions: this.runtime.integers(tokens.map((_, i) => past + i)),
+        tokens: runtime.integers(tokens),
+        positions: runtime.integers(positions),
       });
       for (const [layer, block] of this.blocks.entries()) {
-        x = block.decode(pass, x, cache.layers[layer]!, past);
+        x = block.decode(pass, x, layers[layer]!, step);
       }
-      const C = this.configuration.n_embd;
-      const last: Tensor = { pointer: x.pointer + (rows - 1) * C * 4, shape: [1, C], type: "f32" };
-      const logits = this.#head.logits(pass, this.#norm.forward(pass, last).y);
-      return this.runtime.f32(logits).slice(0, this.configuration.vocab_size);
+      const last = runtime.arena.allocate([offsets.length - 1, this.configuration.n_embd]);
+      gatherRows(runtime, last, x, runtime.integers(offsets.slice(1).map((end) => end - 1)));
+      const { y } = this.#norm.forward(pass, last);
+      const logits = this.#head.logits(pass, y, { integers: true });
+      const [B, width] = logits.shape as [number, number];
+      const values = runtime.f32(logits), V = this.configuration.vocab_size;
+      return Array.from({ length: B }, (_, b) => values.subarray(b * width, b * width + V));
     });
   }
 

@@ -7,6 +7,7 @@ import {
   linearBackwardInput,
   linearBackwardWeight,
   linearForward,
+  type LinearOptions,
   PANEL,
   scatterRows,
   type Tensor,
@@ -43,12 +44,12 @@ export class Head {
   constructor(readonly parameters: Parameters, readonly configuration: Configuration) {}
 
   /** Logits [N, V padded to 16] = x [N, C] wte^T */
-  logits(pass: Pass, x: Tensor): Tensor {
+  logits(pass: Pass, x: Tensor, options?: LinearOptions): Tensor {
     const rows = x.shape[0]!;
     const width = Math.ceil(this.configuration.vocab_size / PANEL) * PANEL;
     const logits = pass.runtime.arena.allocate([rows, width]);
     const weight = this.parameters.weight("transformer.wte.weight");
-    linearForward(pass.runtime, logits, x, weight, null);
+    linearForward(pass.runtime, logits, x, weight, null, options);
     return logits;
   }
 

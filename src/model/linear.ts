@@ -5,6 +5,7 @@ import {
   linearBackwardInput,
   linearBackwardWeight,
   linearForward,
+  type LinearOptions,
   type Runtime,
   type Tensor,
 } from "../kernels/mod.ts";
@@ -19,10 +20,10 @@ export class Linear {
   }
 
   /** y [N, out] = x [N, in] W + b */
-  forward(y: Tensor, x: Tensor): void {
+  forward(y: Tensor, x: Tensor, options?: LinearOptions): void {
     const { parameters, name } = this;
     const bias = parameters.plain(`${name}.bias`);
-    linearForward(this.#runtime, y, x, parameters.weight(`${name}.weight`), bias);
+    linearForward(this.#runtime, y, x, parameters.weight(`${name}.weight`), bias, options);
   }
 
   /** dx [N, in] = dy W^T;  dW += x^T dy;  db += sum of dy's rows */

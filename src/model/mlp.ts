@@ -1,6 +1,6 @@
 // The position-wise MLP: two linear layers with GELU between them.
 
-import { geluBackward, geluForward, type Tensor } from "../kernels/mod.ts";
+import { geluBackward, geluForward, type LinearOptions, type Tensor } from "../kernels/mod.ts";
 import { droppedGradient } from "./attention.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import { Linear } from "./linear.ts";
@@ -27,16 +27,16 @@ export class Mlp {
   }
 
   /** y = GELU(x W1 + b1) W2 + b2 */
-  forward(pass: Pass, x: Tensor): MlpSaved {
+  forward(pass: Pass, x: Tensor, options?: LinearOptions): MlpSaved {
     const F = innerWidth(this.configuration);
     const saved = {
       hidden: pass.allocate(F),
       active: pass.allocate(F),
       y: pass.allocate(this.configuration.n_embd),
     };
-    this.#up.forward(saved.hidden, x);
+    this.#up.forward(saved.hidden, x, options);
     geluForward(pass.runtime, saved.active, saved.hidden, this.#approximate);
-    this.#down.forward(saved.y, saved.active);
+    this.#down.forward(saved.y, saved.active, options);
     return saved;
   }
 

@@ -1,6 +1,6 @@
 // The GPT model: configuration, parameters, forward, backward, cache.
 
-export { KeyValueCache } from "./cache.ts";
+export { CachedSequence, type CacheSize, type Continuation, KeyValueCache } from "./cache.ts";
 export {
   type Configuration,
   innerWidth,

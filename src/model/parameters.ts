@@ -4,10 +4,12 @@ import {
   fillNormal,
   packWeight,
   PANEL,
+  type Precision,
   type Runtime,
   type Tensor,
   unpackWeight,
   type Weight,
+  weightBytes,
   weightLength,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
@@ -83,17 +85,17 @@ function dimensions({ shape, layout }: ParameterSpecification): [inputs: number,
   return layout === "panels" ? [rows, columns] : [columns, rows];
 }
 
-/** Floats of a tensor in memory, padded so that the next one starts on a cache line. */
-function memoryLength(p: ParameterSpecification): number {
-  const length = p.layout === "plain"
+/** Words of 4 bytes of a tensor in memory, padded so that the next one starts on a cache line. */
+function memoryLength(p: ParameterSpecification, precision: Precision): number {
+  const words = p.layout === "plain"
     ? p.shape.reduce((a, b) => a * b)
-    : weightLength(...dimensions(p));
-  return Math.ceil(length / PANEL) * PANEL;
+    : weightBytes(...dimensions(p), precision) / 4;
+  return Math.ceil(words / PANEL) * PANEL;
 }
 
-/** Floats of one whole array of parameters in memory. */
-export function parameterMemory(c: Configuration): number {
-  return parameterTable(c).reduce((sum, p) => sum + memoryLength(p), 0);
+/** Words of 4 bytes of one whole array of parameters in memory. */
+export function parameterMemory(c: Configuration, precision: Precision = "f32"): number {
+  return parameterTable(c).reduce((sum, p) => sum + memoryLength(p, precision), 0);
 }
 
 export type ArrayKind = "parameter" | "gradient" | "exp_avg" | "exp_avg_sq";
@@ -106,17 +108,24 @@ interface Placed extends ParameterSpecification {
 /** The model's parameters and, in training, their gradients and AdamW's two moments. */
 export class Parameters {
   readonly table: readonly Placed[];
-  /** Floats of each array, and of the first part of it that decays. */
+  /** Words of each array, and of the first part of it that decays. */
   readonly length: number;
   readonly decayLength: number;
   readonly #byName: Map<string, Placed>;
   readonly #arrays: Partial<Record<ArrayKind, Tensor>>;
 
-  constructor(readonly runtime: Runtime, configuration: Configuration, training: boolean) {
+  /** `precision` is that of the matrices; only f32 can be trained. */
+  constructor(
+    readonly runtime: Runtime,
+    configuration: Configuration,
+    training: boolean,
+    readonly precision: Precision = "f32",
+  ) {
+    if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
     let offset = 0, decayLength = 0;
     this.table = parameterTable(configuration).map((p) => {
       const placed = { ...p, offset };
-      offset += memoryLength(p);
+      offset += memoryLength(p, precision);
       if (p.decays) decayLength = offset;
       return placed;
     });
@@ -141,7 +150,8 @@ export class Parameters {
   weight(name: string, kind: ArrayKind = "parameter"): Weight {
     const placed = this.#find(name);
     const [inputs, outputs] = dimensions(placed);
-    return { pointer: this.array(kind) + placed.offset * 4, inputs, outputs };
+    const { precision } = this;
+    return { pointer: this.array(kind) + placed.offset * 4, inputs, outputs, precision };
   }
 
   /** A tensor that lies row-major: biases, LayerNorm, positions. */
@@ -153,17 +163,13 @@ export class Parameters {
 
   /** Seeded initial values; the gradients and moments stay as they are. */
   initialize(seed: number): void {
+    if (this.precision !== "f32") throw new TypeError(`${this.precision} has no initial values`);
     this.table.forEach((p, index) => {
       const pointer = this.array("parameter") + p.offset * 4;
-      const length = memoryLength(p);
+      const length = memoryLength(p, this.precision);
       if (p.initial === "normal") {
-        fillNormal(
-          this.runtime,
-          pointer,
-          length,
-          INITIAL_DEVIATION,
-          ...streamKeys(seed, "weights", index),
-        );
+        const keys = streamKeys(seed, "weights", index);
+        fillNormal(this.runtime, pointer, length, INITIAL_DEVIATION, ...keys);
         if (p.layout !== "plain") this.#clearPadding(this.weight(p.name));
       } else this.#floats(pointer, length).fill(p.initial);
     });

@@ -11,7 +11,7 @@ export {
   type Segment,
   stopTexts,
 } from "./formats.ts";
-export { special, specialText, VOCABULARY_SIZE } from "./special.ts";
+export { special, specialText, type SpecialTokens, VOCABULARY_SIZE } from "./special.ts";
 export {
   createStreamDecoder,
   type DecodeOptions,

@@ -3,7 +3,7 @@
 
 import gpt2 from "js-tiktoken/ranks/gpt2";
 import { mergeBytes } from "./merge.ts";
-import { specialText, VOCABULARY_SIZE } from "./special.ts";
+import { special, specialText, type SpecialTokens, VOCABULARY_SIZE } from "./special.ts";
 
 /** Pieces remembered, and their longest: most words of a corpus come again. */
 const REMEMBERED = 50_000, LONGEST_REMEMBERED = 24;
@@ -15,6 +15,7 @@ export interface DecodeOptions {
 
 export interface Tokenizer {
   readonly vocabularySize: number;
+  readonly special: SpecialTokens;
   /** Tokens of a text, which never becomes a special token. */
   encode(text: string): number[];
   /**
@@ -37,6 +38,7 @@ export interface StreamDecoder {
 
 class Gpt2Tokenizer implements Tokenizer {
   readonly vocabularySize = VOCABULARY_SIZE;
+  readonly special = special;
   readonly #pattern = new RegExp(gpt2.pat_str, "gu");
   readonly #encoder = new TextEncoder();
   readonly #decoder = new TextDecoder("utf-8", KEEP_BOM);

@@ -4,7 +4,7 @@ import process from "node:process";
 import { saveCheckpoint } from "../checkpoint/mod.ts";
 import { batchesOf, collate, type Example, totalWeight } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
-import { generate, PromptCache } from "../generation/mod.ts";
+import { generateBatch, GREEDY } from "../generation/mod.ts";
 import type { GPT, LossSums } from "../model/mod.ts";
 import { shuffled } from "../random.ts";
 import { formats, renderPrompt, stopTexts, type Tokenizer } from "../tokenizer/mod.ts";
@@ -240,31 +240,23 @@ function save(options: TrainOptions): void {
 async function sample(options: TrainOptions): Promise<void> {
   const { model, tokenizer, state, signal, onEvent } = options;
   const format = formats[state.recipe.formats[0]?.name ?? "human-assistant"];
-  const mark = model.runtime.arena.mark();
-  try {
-    for (const prompt of state.recipe.samples) {
-      const tokens = tokenizer.encode(renderPrompt(format, [{ role: "user", content: prompt }]));
-      const capacity = Math.min(model.configuration.n_positions, tokens.length + SAMPLE_TOKENS);
-      if (tokens.length >= capacity) continue;
-      const { cache, logits } = prompted(model, tokens, capacity);
-      const { text, ending } = await generate(cache, logits, tokenizer, {
-        maxTokens: SAMPLE_TOKENS,
-        temperature: 0,
-        topK: 0,
-        topP: 1,
-        seed: 0,
-        stopTexts: stopTexts(format),
-        signal,
-      });
-      if (ending === "aborted") return;
-      onEvent({ event: "sample", epoch: state.progress.epoch, prompt, text });
-    }
-  } finally {
-    model.runtime.arena.release(mark);
+  const prompts = state.recipe.samples.filter((prompt) =>
+    encode(prompt).length < model.configuration.n_positions
+  );
+  function encode(prompt: string): number[] {
+    return tokenizer.encode(renderPrompt(format, [{ role: "user", content: prompt }]));
   }
-}
-
-function prompted(model: GPT, tokens: readonly number[], capacity: number) {
-  const prompt = new PromptCache(model, capacity);
-  return { logits: prompt.fill(tokens), cache: prompt.cache };
+  const decoding = { ...GREEDY, maxTokens: SAMPLE_TOKENS, stopTexts: stopTexts(format) };
+  const requests = prompts.map((prompt) => ({ prompt: encode(prompt), options: decoding }));
+  const width = Math.max(1, requests.length);
+  const answers = await generateBatch(model, tokenizer, requests, { width, signal });
+  answers.forEach((answer, i) => {
+    if (answer === undefined) return;
+    onEvent({
+      event: "sample",
+      epoch: state.progress.epoch,
+      prompt: prompts[i]!,
+      text: answer.text,
+    });
+  });
 }

@@ -198,7 +198,16 @@ Deno.test("attention_cached: the last rows of attention_forward, one or several 
           });
           const tail = space.floats(qkv.slice(past * 3 * channels), [count, 3 * channels]);
           const out = space.output([count, channels]);
-          attentionCached(space.runtime, out, tail, keys!, values!, heads, past);
+          // The table turns the cache's rows around: where a token lies does not matter.
+          const { runtime } = space;
+          const table = Int32Array.from({ length: capacity }, (_, t) => capacity - 1 - t);
+          for (const cache of [keys!, values!]) turnRows(runtime.f32(cache), channels);
+          const tables = runtime.integers(Int32Array.of(...new Int32Array(capacity), ...table));
+          attentionCached(runtime, out, tail, keys!, values!, heads, {
+            tables: { ...tables, shape: [2, capacity] },
+            owners: runtime.integers(new Int32Array(count).fill(1)),
+            counts: runtime.integers(Int32Array.from({ length: count }, (_, i) => past + i + 1)),
+          });
           return [space.read(out)];
         });
         const what = `${heads} heads of ${width}, ${past} + ${count} tokens`;
@@ -208,3 +217,11 @@ Deno.test("attention_cached: the last rows of attention_forward, one or several 
     }
   }
 });
+
+/** Turns the order of a matrix's rows around. */
+function turnRows(values: Float32Array, width: number): void {
+  const copy = values.slice(), rows = values.length / width;
+  for (let row = 0; row < rows; row++) {
+    values.set(copy.subarray(row * width, (row + 1) * width), (rows - 1 - row) * width);
+  }
+}

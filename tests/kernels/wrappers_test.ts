@@ -153,10 +153,20 @@ test("attention", () => {
   const forward = (offsets: number[], stream = ok) => () =>
     kernels.attentionForward(runtime, out, sums, qkv, shape(...offsets), stream);
   const many = tensor(4097, 1);
-  const cached = (heads: number, past: number, capacity = 9, width = C) => () => {
-    const caches = [tensor(capacity, C), tensor(capacity, width)] as const;
-    kernels.attentionCached(runtime, out, qkv, ...caches, heads, past);
-  };
+  const cached =
+    (heads: number, c: { owner?: number; count?: number; row?: number; width?: number }) => () => {
+      const { owner = 0, count = 9, row = 0, width = C } = c;
+      const caches = [tensor(9, C), tensor(9, width)] as const;
+      const same = (value: number, ...shape: number[]) => {
+        const values = runtime.integers(new Int32Array(shape.reduce((a, b) => a * b)).fill(value));
+        return { ...values, shape };
+      };
+      kernels.attentionCached(runtime, out, qkv, ...caches, heads, {
+        tables: same(row, 2, 9),
+        owners: same(owner, N),
+        counts: same(count, N),
+      });
+    };
   return [
     ["attentionForward offsets: must run from 0 to 6", forward([0, 5])],
     ["attentionForward offsets: must run from 0 to 6", forward([1, 6])],
@@ -195,10 +205,13 @@ test("attention", () => {
       "attentionBackward p: must be from 0 to below 1, got NaN",
       () => kernels.attentionBackward(runtime, qkv, out, qkv, sums, shape(0, 6), dropping(NaN)),
     ],
-    ["attentionCached: 4 + 6 tokens, room for 9", cached(2, 4)],
-    ["attentionCached: -1 + 6 tokens, room for 9", cached(2, -1)],
-    ["attentionCached channels: must be a multiple of 3, got 8", cached(3, 0)],
-    ["attentionCached values: must have shape [9,8], got [9,7]", cached(2, 0, 9, 7)],
+    ["attentionCached counts[0]: must be from 1 to 9, got 10", cached(2, { count: 10 })],
+    ["attentionCached counts[0]: must be from 1 to 9, got 0", cached(2, { count: 0 })],
+    ["attentionCached owners[0]: must be from 0 to 1, got 2", cached(2, { owner: 2 })],
+    ["attentionCached tables[0]: must be from 0 to 8, got 9", cached(2, { row: 9 })],
+    ["attentionCached tables[0]: must be from 0 to 8, got -1", cached(2, { row: -1 })],
+    ["attentionCached channels: must be a multiple of 3, got 8", cached(3, {})],
+    ["attentionCached values: must have shape [9,8], got [9,7]", cached(2, { width: 7 })],
   ];
 });
 

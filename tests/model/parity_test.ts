@@ -93,18 +93,19 @@ for (const name of fixtureNames) {
         await assertSameBytes(`${name} logits`, [logits]);
 
         const cache = model.createCache();
+        const sequence = cache.sequence();
         for (let b = 0; b + 1 < batch.offsets.length; b++) {
           const [start, end] = [batch.offsets[b]!, batch.offsets[b + 1]!];
-          cache.truncate(0);
+          sequence.truncate(0);
           for (let i = start; i < end; i++) {
-            const last = cache.append([batch.tokens[i]!]);
+            const last = sequence.append([batch.tokens[i]!]);
             assertClose(last, row(i), 1e-4, `one by one, sequence ${b}, position ${i - start}`);
           }
           // From every prefix in one go, over what the pass before left behind.
           for (let cut = start; cut < end; cut++) {
-            cache.truncate(cut - start);
-            const last = cache.append(batch.tokens.subarray(cut, end));
-            assertEquals(cache.length, end - start);
+            sequence.truncate(cut - start);
+            const last = sequence.append(batch.tokens.subarray(cut, end));
+            assertEquals(sequence.length, end - start);
             assertClose(last, row(end - 1), 1e-4, `sequence ${b} from position ${cut - start}`);
           }
         }

@@ -1,0 +1,117 @@
+// One answer in the making: takes logits, chooses tokens, turns them into text that stops and is filtered.
+
+import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
+import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
+import { type LogitProcessor, logitProcessor } from "./logits.ts";
+import type { DecodingOptions } from "./options.ts";
+import { sampler } from "./sampling.ts";
+import { StopScanner } from "./stop.ts";
+
+export interface WriterOptions extends DecodingOptions {
+  readonly stopTexts: readonly string[];
+  /** What is taken away from the answer; all rules when absent. */
+  readonly filter?: FilterOptions;
+  /** Called with text as soon as it is certain to stay. */
+  readonly onText?: (piece: string) => void;
+}
+
+/** Why a text ended. */
+export type Ending = "end-of-text" | "stop-text" | "filter" | "length" | "aborted";
+
+export interface Generated {
+  readonly text: string;
+  /** What the model said, without the end-of-text token. */
+  readonly tokens: number[];
+  readonly ending: Ending;
+  /** What the filter took away. */
+  readonly removals: readonly Removal[];
+}
+
+/** Share of the length limit from which half sentences are held back. */
+const NEAR_LIMIT = 0.75;
+
+/** Text at whose tokens DRY starts afresh. */
+const BREAKERS = ["\n", ":", '"', "*"];
+
+/** The processors of these options for a tokenizer's vocabulary. */
+export function processorFor(o: DecodingOptions, tokenizer: Tokenizer): LogitProcessor {
+  const breakers = new Set(BREAKERS.flatMap((text) => tokenizer.encode(text)));
+  return logitProcessor(o, { special: tokenizer.special, breakers });
+}
+
+/** Turns tokens into the answer's text: decoded, cut at stop texts, filtered. */
+export class AnswerText {
+  readonly #decoder;
+  readonly #scanner: StopScanner;
+  readonly #filter: ResponseFilter;
+  #count = 0;
+
+  constructor(tokenizer: Tokenizer, readonly options: WriterOptions) {
+    this.#decoder = createStreamDecoder(tokenizer);
+    this.#scanner = new StopScanner(options.stopTexts);
+    this.#filter = new ResponseFilter(options.filter ?? ALL_RULES);
+  }
+
+  /** Takes a token; returns why the answer ends here, or null. */
+  push(token: number): Ending | null {
+    this.#count++;
+    const { shown, stopped } = this.#scanner.push(this.#decoder.push(token));
+    const nearLimit = this.#count >= NEAR_LIMIT * this.options.maxTokens;
+    const filtered = this.#filter.push(shown, nearLimit);
+    this.#show(filtered.shown);
+    if (filtered.ended) return "filter";
+    return stopped ? "stop-text" : null;
+  }
+
+  /** The whole answer. Half a character at the end is left in the decoder: it would show as U+FFFD. */
+  finish(ending: Ending): { text: string; removals: readonly Removal[] } {
+    if (ending !== "filter") {
+      const rest = ending === "stop-text" ? "" : this.#scanner.finish();
+      const { shown, ended } = this.#filter.push(rest, ending === "length");
+      this.#show(shown);
+      if (!ended) this.#show(this.#filter.finish(ending === "length"));
+    }
+    return { text: this.#filter.text, removals: this.#filter.removals };
+  }
+
+  #show(piece: string): void {
+    if (piece !== "") this.options.onText?.(piece);
+  }
+}
+
+/** Writes one answer behind a prompt, token by token. */
+export class Writer {
+  readonly tokens: number[] = [];
+  readonly #all: number[];
+  readonly #process: LogitProcessor;
+  readonly #choose: (logits: Float32Array) => number;
+  readonly #text: AnswerText;
+
+  constructor(
+    readonly prompt: readonly number[],
+    readonly tokenizer: Tokenizer,
+    readonly options: WriterOptions,
+  ) {
+    this.#all = [...prompt];
+    this.#process = processorFor(options, tokenizer);
+    this.#choose = sampler(options);
+    this.#text = new AnswerText(tokenizer, options);
+  }
+
+  /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
+  take(logits: Float32Array): Ending | null {
+    this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
+    const token = this.#choose(logits);
+    if (token === this.tokenizer.special.endOfText) return "end-of-text";
+    this.tokens.push(token);
+    this.#all.push(token);
+    const ending = this.#text.push(token);
+    if (ending !== null) return ending;
+    return this.tokens.length >= this.options.maxTokens ? "length" : null;
+  }
+
+  /** The answer. */
+  finish(ending: Ending): Generated {
+    return { ...this.#text.finish(ending), tokens: this.tokens, ending };
+  }
+}
