@@ -1,6 +1,6 @@
 // A few tokens times a weight: y [rows, out] = x [rows, in] W + bias. Decoding reads every weight once, so
 // memory sets the pace; the panels are one sequential stream, and all rows use a panel while it is in cache.
-// A row's result does not depend on the other rows. In f32 and bf16 it has the same bytes as GEMM's.
+// A row's result does not depend on the other rows. In f32 it has the same bytes as GEMM's.
 
 import { DEPTH_BLOCK } from "./gemm";
 import {
@@ -103,45 +103,31 @@ export function gemv(
   }
 }
 
-/** As row1, for a bf16 panel. */
+/**
+ * As row1, for a bf16 panel. Widening takes time, so the latency of a single sum would show: even and odd
+ * inputs are summed apart.
+ */
 function row1Bf16(y: usize, x: usize, w: usize, depth: i32, bias: usize, add: bool): void {
   let a0 = begin(bias, add, 0), a1 = begin(bias, add, 16);
   let a2 = begin(bias, add, 32), a3 = begin(bias, add, 48);
-  for (const end = x + <usize> (depth << 2); x < end; x += 4) {
+  const zero = f32x4.splat(0);
+  let b0 = zero, b1 = zero, b2 = zero, b3 = zero;
+  for (const end = x + <usize> ((depth & ~1) << 2); x < end; x += 8) {
     const s = v128.load32_splat(x), v = v128.load(w), u = v128.load(w, 16);
-    a0 = madd(s, lowBf16(v), a0);
-    a1 = madd(s, highBf16(v), a1);
-    a2 = madd(s, lowBf16(u), a2);
-    a3 = madd(s, highBf16(u), a3);
-    w += 32;
+    a0 = madd(s, lowBf16(v), a0), a1 = madd(s, lowBf16(u), a1);
+    a2 = madd(s, highBf16(v), a2), a3 = madd(s, highBf16(u), a3);
+    const t = v128.load32_splat(x, 4), p = v128.load(w, 32), q = v128.load(w, 48);
+    b0 = madd(t, lowBf16(p), b0), b1 = madd(t, lowBf16(q), b1);
+    b2 = madd(t, highBf16(p), b2), b3 = madd(t, highBf16(q), b3);
+    w += 64;
   }
-  finish(y, add, a0, a1, a2, a3);
-}
-
-/** As row2, for a bf16 panel. */
-function row2Bf16(
-  y: usize,
-  next: usize,
-  x: usize,
-  nextX: usize,
-  w: usize,
-  depth: i32,
-  bias: usize,
-  add: bool,
-): void {
-  let a0 = begin(bias, add, 0), a1 = begin(bias, add, 16);
-  let a2 = begin(bias, add, 32), a3 = begin(bias, add, 48);
-  let b0 = a0, b1 = a1, b2 = a2, b3 = a3;
-  for (const end = x + <usize> (depth << 2); x < end; x += 4) {
-    const v = v128.load(w), u = v128.load(w, 16);
-    const w0 = lowBf16(v), w1 = highBf16(v), w2 = lowBf16(u), w3 = highBf16(u);
-    const s = v128.load32_splat(x), t = v128.load32_splat(x + nextX);
-    a0 = madd(s, w0, a0), a1 = madd(s, w1, a1), a2 = madd(s, w2, a2), a3 = madd(s, w3, a3);
-    b0 = madd(t, w0, b0), b1 = madd(t, w1, b1), b2 = madd(t, w2, b2), b3 = madd(t, w3, b3);
-    w += 32;
+  if (depth & 1) {
+    const s = v128.load32_splat(x), v = v128.load(w), u = v128.load(w, 16);
+    a0 = madd(s, lowBf16(v), a0), a1 = madd(s, lowBf16(u), a1);
+    a2 = madd(s, highBf16(v), a2), a3 = madd(s, highBf16(u), a3);
   }
+  a0 = f32x4.add(a0, b0), a1 = f32x4.add(a1, b1), a2 = f32x4.add(a2, b2), a3 = f32x4.add(a3, b3);
   finish(y, add, a0, a1, a2, a3);
-  finish(y + next, add, b0, b1, b2, b3);
 }
 
 /** As gemv, for a bf16 weight. */
@@ -162,12 +148,11 @@ export function gemv_bf16(
     const out = y + <usize> (panel << 6), b = bias ? bias + <usize> (panel << 6) : 0;
     for (let k = 0; k < inputs; k += DEPTH_BLOCK) {
       const depth = min(DEPTH_BLOCK, inputs - k), block = w + <usize> (k << 5);
-      let row = 0, to = out, from = x + <usize> (k << 2);
-      for (; row + 2 <= rows; row += 2) {
-        row2Bf16(to, yBytes, from, xBytes, block, depth, b, k > 0);
-        to += 2 * yBytes, from += 2 * xBytes;
+      let to = out, from = x + <usize> (k << 2);
+      for (let row = 0; row < rows; row++) {
+        row1Bf16(to, from, block, depth, b, k > 0);
+        to += yBytes, from += xBytes;
       }
-      if (row < rows) row1Bf16(to, from, block, depth, b, k > 0);
     }
   }
 }
@@ -211,8 +196,8 @@ function row1Int8(y: usize, x: usize, padded: i32, w: usize, groups: i32, bias: 
     }
     const s = v128.load(w), u = v128.load(w, 16);
     t0 = addGroup(lowBf16(s), h0, l0, t0);
-    t1 = addGroup(highBf16(s), h1, l1, t1);
-    t2 = addGroup(lowBf16(u), h2, l2, t2);
+    t1 = addGroup(lowBf16(u), h1, l1, t1);
+    t2 = addGroup(highBf16(s), h2, l2, t2);
     t3 = addGroup(highBf16(u), h3, l3, t3);
     w += GROUP_BYTES;
   }

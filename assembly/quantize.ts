@@ -1,7 +1,7 @@
 // Weights for generation in fewer bits. Both formats keep the panels of 16 outputs in one sequential stream.
 //
-//   bf16: a panel is [in] rows of two vectors. A lane holds column i in its low half and i + 4 in its high
-//         half, so that a shift and a mask widen it.
+//   bf16: a panel is [in] rows of two vectors. A lane holds column i in its low half and i + 8 in its high
+//         half, so that a shift and a mask widen both vectors alike, which V8's revectoriser can pair.
 //   int8: a panel is groups of 32 inputs: 16 scales (bf16, stored like a bf16 row), then 8 times 4 vectors,
 //         each 4 columns by 4 inputs, a column's 4 bytes side by side as the dot product wants them. Behind
 //         the groups stand 16 floats: what the offset of the activations adds to each column (see gemv).
@@ -64,10 +64,10 @@ export function narrow_bf16(start: i32, end: i32, to: usize, from: usize, inputs
   let source = from + <usize> start * <usize> (inputs << 6);
   let target = to + <usize> start * panelBytesBf16(inputs);
   for (let rows = (end - start) * inputs; rows > 0; rows--) {
-    v128.store(target, pairBf16(roundBf16(v128.load(source)), roundBf16(v128.load(source, 16))));
+    v128.store(target, pairBf16(roundBf16(v128.load(source)), roundBf16(v128.load(source, 32))));
     v128.store(
       target,
-      pairBf16(roundBf16(v128.load(source, 32)), roundBf16(v128.load(source, 48))),
+      pairBf16(roundBf16(v128.load(source, 16)), roundBf16(v128.load(source, 48))),
       16,
     );
     source += 64;
@@ -81,8 +81,8 @@ export function widenBf16(target: usize, panel: usize, k: i32, depth: i32): void
   for (let row = 0; row < depth; row++) {
     const a = v128.load(source), b = v128.load(source, 16);
     v128.store(target, lowBf16(a));
-    v128.store(target, highBf16(a), 16);
-    v128.store(target, lowBf16(b), 32);
+    v128.store(target, lowBf16(b), 16);
+    v128.store(target, highBf16(a), 32);
     v128.store(target, highBf16(b), 48);
     source += 32;
     target += 64;
@@ -149,8 +149,8 @@ export function narrow_int8(start: i32, end: i32, to: usize, from: usize, inputs
         m2 = largest(m2, row + 32), m3 = largest(m3, row + 48);
       }
       const s0 = scaleOf(m0), s1 = scaleOf(m1), s2 = scaleOf(m2), s3 = scaleOf(m3);
-      v128.store(target, pairBf16(s0, s1));
-      v128.store(target, pairBf16(s2, s3), 16);
+      v128.store(target, pairBf16(s0, s2));
+      v128.store(target, pairBf16(s1, s3), 16);
       const weights = target + SCALE_BYTES;
       sum0 = f32x4.add(sum0, narrowColumns(weights, first, rows, s0));
       sum1 = f32x4.add(sum1, narrowColumns(weights + 16, first + 16, rows, s1));
@@ -177,7 +177,7 @@ export function widenInt8(target: usize, panel: usize, k: i32, depth: i32): void
   let group = panel + <usize> (k / GROUP * GROUP_BYTES);
   for (let first = 0; first < depth; first += GROUP) {
     const a = v128.load(group), b = v128.load(group, 16);
-    const s0 = lowBf16(a), s1 = highBf16(a), s2 = lowBf16(b), s3 = highBf16(b);
+    const s0 = lowBf16(a), s1 = lowBf16(b), s2 = highBf16(a), s3 = highBf16(b);
     const rows = min(GROUP, depth - first);
     for (let row = 0; row < rows; row++) {
       const quad = group + SCALE_BYTES + <usize> ((row >> 2) << 6);
@@ -212,8 +212,7 @@ export function widen_int8(start: i32, end: i32, to: usize, from: usize, inputs:
 // @ts-ignore: decorator
 @inline
 export function valueBf16(panel: usize, row: i32, column: i32): f32 {
-  const lane = (column >> 3 << 2) + (column & 3), half = column >> 2 & 1;
-  const at = panel + <usize> ((row << 5) + (lane << 2) + (half << 1));
+  const at = panel + <usize> ((row << 5) + ((column & 7) << 2) + (column >> 3 << 1));
   return reinterpret<f32>(<i32> load<u16>(at) << 16);
 }
 

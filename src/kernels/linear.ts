@@ -121,10 +121,10 @@ function rowLength(x: Tensor): number {
 /** What linearForward may assume. */
 export interface LinearOptions {
   /**
-   * An int8 weight is multiplied by activations of 14 bits in integers: for the few rows of a decoding
-   * step, whose speed is that of reading the weight. Otherwise it is widened and multiplied in f32.
+   * The few rows of a decoding step, whose speed is that of reading the weight: GEMV, in int8 with activations
+   * of 14 bits. Otherwise a weight is widened and multiplied in f32 by GEMM.
    */
-  readonly integers?: boolean;
+  readonly step?: boolean;
 }
 
 /**
@@ -137,14 +137,15 @@ export function linearForward(
   x: Tensor,
   weight: Weight,
   bias: Tensor | null,
-  { integers = false }: LinearOptions = {},
+  { step = false }: LinearOptions = {},
 ): void {
   const { inputs, outputs, precision = "f32" } = weight;
   const rows = x.shape[0]!;
   checkShape("linearForward x", x, [rows, inputs]);
   checkRows("linearForward y", y, rows, outputs);
   if (bias !== null) checkShape("linearForward bias", bias, [outputs]);
-  if (precision === "int8" ? integers : rows <= GEMV_ROWS) {
+  // In f32, GEMV and GEMM give the same bytes, so that the faster is free to choose.
+  if (precision === "f32" ? rows <= GEMV_ROWS : step) {
     fewRows(runtime, y, x, weight, precision, bias);
     return;
   }

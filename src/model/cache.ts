@@ -158,7 +158,7 @@ export class KeyValueCache {
         rows,
         isPrompt,
         // A step of decoding, one token each.
-        integers: !isPrompt && total === entries.length,
+        step: !isPrompt && total === entries.length,
         tables: {
           tables: this.#tables,
           owners: runtime.integers(owners),

@@ -180,7 +180,7 @@ export class GPT {
       const last = runtime.arena.allocate([offsets.length - 1, this.configuration.n_embd]);
       gatherRows(runtime, last, x, runtime.integers(offsets.slice(1).map((end) => end - 1)));
       const { y } = this.#norm.forward(pass, last);
-      const logits = this.#head.logits(pass, y, { integers: true });
+      const logits = this.#head.logits(pass, y, { step: true });
       const [B, width] = logits.shape as [number, number];
       const values = runtime.f32(logits), V = this.configuration.vocab_size;
       return Array.from({ length: B }, (_, b) => values.subarray(b * width, b * width + V));
