@@ -1,7 +1,7 @@
 // Generation, measured: how fast a prompt is read and an answer written in each number format, beside plain
 // reading of the same bytes.
 
-import { type Precision, Runtime } from "../kernels/mod.ts";
+import type { Precision, Runtime } from "../kernels/mod.ts";
 import { type Configuration, GPT } from "../model/mod.ts";
 import { fastest } from "./bench_gemm.ts";
 

@@ -6,8 +6,9 @@ import {
   type Metadata,
   readCheckpointInfo,
 } from "../checkpoint/mod.ts";
-import { Runtime } from "../kernels/mod.ts";
+import { type Precision, Runtime } from "../kernels/mod.ts";
 import { GPT } from "../model/mod.ts";
+import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
 import { invocation, type OptionTable } from "./options.ts";
 
 export const threadsOption = {
@@ -26,29 +27,14 @@ export const MODEL_OPTIONS = {
   threads: threadsOption,
 } as const satisfies OptionTable;
 
-export const SAMPLING_OPTIONS = {
-  temperature: {
-    type: "number",
-    minimum: 0,
-    maximum: 10,
-    help: "0 always takes the likeliest token, 1 samples as trained",
+export const PRECISION_OPTION = {
+  precision: {
+    type: "string",
+    placeholder: "NAME",
+    choices: ["f32", "bf16", "int8"],
+    help: "number format of the weights: the fewer bits, the faster",
+    default: "int8",
   },
-  "top-k": {
-    type: "integer",
-    minimum: 0,
-    placeholder: "K",
-    help: "sample among the K likeliest tokens; 0 for all",
-  },
-  "top-p": {
-    type: "number",
-    minimum: 0,
-    maximum: 1,
-    above: true,
-    placeholder: "P",
-    help: "sample among the likeliest tokens that together have probability P",
-  },
-  seed: { type: "integer", minimum: 0, maximum: 2 ** 32 - 1, help: "another seed, another sample" },
-  "max-tokens": { type: "integer", minimum: 1, maximum: 4096, help: "longest answer" },
 } as const satisfies OptionTable;
 
 /** A model ready to generate. */
@@ -57,19 +43,21 @@ export interface LoadedModel {
   readonly runtime: Runtime;
   readonly metadata: Metadata;
   readonly directory: string;
+  readonly tokenizer: Tokenizer;
 }
 
 /** Loads the checkpoint that --weights names, or the newest. */
 export async function loadModel(
-  options: { weights: string | undefined; threads: number | undefined },
+  options: { weights: string | undefined; threads: number | undefined; precision?: string },
 ): Promise<LoadedModel> {
   const directory = findCheckpoint(options.weights, invocation("train"));
   const { configuration, metadata } = readCheckpointInfo(directory);
   const runtime = await Runtime.start({ threads: options.threads });
   try {
-    const model = new GPT(runtime, configuration, { training: false });
+    const precision = (options.precision ?? "f32") as Precision;
+    const model = new GPT(runtime, configuration, { training: false, precision });
     loadParameters(directory, model);
-    return { model, runtime, metadata, directory };
+    return { model, runtime, metadata, directory, tokenizer: loadTokenizer() };
   } catch (error) {
     runtime.close();
     throw error;

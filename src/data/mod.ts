@@ -9,5 +9,12 @@ export {
   type FormatChoice,
   makeExamples,
 } from "./examples.ts";
-export { readEntries, type ReadOptions, type ReadResult } from "./read.ts";
+export {
+  type PromptLine,
+  readConversation,
+  readEntries,
+  type ReadOptions,
+  readPrompts,
+  type ReadResult,
+} from "./read.ts";
 export { type Split, splitEntries } from "./split.ts";

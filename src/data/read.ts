@@ -2,7 +2,8 @@
 
 import { UserError } from "../errors.ts";
 import type { Entry } from "./entry.ts";
-import { entryOf, ShapeError } from "./shapes.ts";
+import type { Message } from "../tokenizer/mod.ts";
+import { entryOf, promptOf, ShapeError } from "./shapes.ts";
 
 export interface ReadOptions {
   /** Leave bad lines out and report them, instead of refusing the file. */
@@ -25,29 +26,73 @@ const NAMED = 3;
 export function readEntries(paths: readonly string[], options: ReadOptions = {}): ReadResult {
   const entries: Entry[] = [], bad: string[] = [];
   for (const path of paths) readFile(path, entries, bad);
-  if (bad.length > 0 && !options.skipBadLines) {
-    const more = bad.length > NAMED ? `; and ${bad.length - NAMED} more` : "";
-    throw new UserError(
-      `${
-        bad.slice(0, NAMED).join("; ")
-      }${more}. Mend them, or leave them out with --skip-bad-lines`,
-    );
+  if (!options.skipBadLines) {
+    refuseBadLines(bad, "Mend them, or leave them out with --skip-bad-lines");
   }
   if (entries.length === 0) throw new UserError(`${paths.join(", ")}: nothing to learn from`);
   return { entries, skipped: bad };
 }
 
+/** @throws UserError naming the first of them, when there are any */
+function refuseBadLines(bad: readonly string[], advice: string): void {
+  if (bad.length === 0) return;
+  const more = bad.length > NAMED ? `; and ${bad.length - NAMED} more` : "";
+  throw new UserError(`${bad.slice(0, NAMED).join("; ")}${more}. ${advice}`);
+}
+
+/** A line that asks for an answer. */
+export interface PromptLine {
+  /** Ends in a user's turn. */
+  readonly messages: readonly Message[];
+  /** The line as it was. */
+  readonly source: Readonly<Record<string, unknown>>;
+  /** "file:line" */
+  readonly where: string;
+}
+
+/**
+ * The prompts of a JSON lines file: {"prompt"} or {"messages"}.
+ * @throws UserError for a file that cannot be read, a bad line, or no prompt at all
+ */
+export function readPrompts(path: string): PromptLine[] {
+  const lines: PromptLine[] = [], bad: string[] = [];
+  readLines(path, readBytes(path), (value, where) => {
+    const messages = promptOf(value);
+    lines.push({ messages, source: value as PromptLine["source"], where });
+  }, bad);
+  refuseBadLines(bad, "Mend them first");
+  if (lines.length === 0) throw new UserError(`${path}: holds no prompt`);
+  return lines;
+}
+
+/**
+ * The last conversation of a JSON lines file, such as a chat saves.
+ * @throws UserError for a file that cannot be read, or without a conversation
+ */
+export function readConversation(path: string): Message[] {
+  let last: Message[] | null = null;
+  const bad: string[] = [];
+  readLines(path, readBytes(path), (value, source) => {
+    const entry = entryOf(value, source);
+    if (entry.kind === "conversation") last = [...entry.messages];
+  }, bad);
+  refuseBadLines(bad, "Mend them first");
+  if (last === null) throw new UserError(`${path}: holds no conversation`);
+  return last;
+}
+
 function readFile(path: string, entries: Entry[], bad: string[]): void {
   const bytes = readBytes(path);
+  const keep = (value: unknown, source: string) => entries.push(entryOf(value, source));
   const extension = path.slice(path.lastIndexOf(".")).toLowerCase();
   if (extension === ".jsonl" || extension === ".ndjson") {
-    return readLines(path, bytes, entries, bad);
+    return readLines(path, bytes, keep, bad);
   }
   const text = decode(bytes, path);
   if (extension === ".json") {
     // JSON lines under the name .json are common, and their first line is a value by itself.
     const lines = text.trim().split("\n");
-    if (lines.length > 1 && isJson(lines[0]!)) return readLines(path, bytes, entries, bad);
+    if (lines.length > 1 && isJson(lines[0]!)) return readLines(path, bytes, keep, bad);
     return readList(path, text, entries, bad);
   }
   if (extension !== ".txt" && extension !== ".md") {
@@ -102,13 +147,19 @@ function* linesOf(bytes: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-function readLines(path: string, bytes: Uint8Array, entries: Entry[], bad: string[]): void {
+/** Gives every line's value to `keep`, whose complaints count as bad lines. */
+function readLines(
+  path: string,
+  bytes: Uint8Array,
+  keep: (value: unknown, source: string) => void,
+  bad: string[],
+): void {
   let number = 0;
   for (const line of linesOf(bytes)) {
     const source = `${path}:${++number}`;
     try {
       const text = decode(line, source).trim();
-      if (text !== "") entries.push(entryOf(JSON.parse(text), source));
+      if (text !== "") keep(JSON.parse(text), source);
     } catch (error) {
       bad.push(reasonOf(error, source));
     }

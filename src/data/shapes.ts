@@ -55,10 +55,29 @@ function turns(list: unknown, name: string, role: string, content: string): Mess
     }
     return { role: known, content: textOf(item as Fields, content, where) };
   });
-  if (!messages.some((message) => message.role === "assistant")) {
-    throw new ShapeError(`"${name}" holds no assistant's turn to learn from`);
-  }
   return messages;
+}
+
+/** Turns of which at least one is the assistant's. */
+function conversationTurns(list: unknown, name: string, role: string, content: string): Message[] {
+  const messages = turns(list, name, role, content);
+  if (messages.some((message) => message.role === "assistant")) return messages;
+  throw new ShapeError(`"${name}" holds no assistant's turn to learn from`);
+}
+
+/**
+ * The turns of a parsed line that asks for an answer: {"prompt"} or {"messages"}.
+ * @throws ShapeError when it is neither, or does not end in a user's turn
+ */
+export function promptOf(value: unknown): Message[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ShapeError(`must be an object, is ${kindOf(value)}`);
+  }
+  const fields = value as Fields;
+  if (!("messages" in fields)) return [{ role: "user", content: textOf(fields, "prompt") }];
+  const messages = turns(fields.messages, "messages", "role", "content");
+  if (messages.at(-1)?.role === "user") return messages;
+  throw new ShapeError('"messages" must end in a user\'s turn');
 }
 
 /** A question and its answer. */
@@ -77,10 +96,10 @@ export function entryOf(value: unknown, source: string): Entry {
   const fields = value as Fields;
   const conversation = (messages: Message[]): Entry => ({ kind: "conversation", messages, source });
   if ("messages" in fields) {
-    return conversation(turns(fields.messages, "messages", "role", "content"));
+    return conversation(conversationTurns(fields.messages, "messages", "role", "content"));
   }
   if ("conversations" in fields) {
-    return conversation(turns(fields.conversations, "conversations", "from", "value"));
+    return conversation(conversationTurns(fields.conversations, "conversations", "from", "value"));
   }
   if ("instruction" in fields) {
     const input = fields.input;

@@ -46,6 +46,7 @@ export {
   type Fault,
   faultOf,
   PromptCache,
+  retryOptions,
 } from "./session.ts";
 export { StopScanner } from "./stop.ts";
 export { AnswerText, type Ending, type Generated, Writer, type WriterOptions } from "./writer.ts";

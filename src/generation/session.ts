@@ -12,6 +12,7 @@ import {
 import { searchBeams } from "./beam.ts";
 import { copies } from "./filter.ts";
 import { generate, type GenerationOptions } from "./generate.ts";
+import type { DecodingOptions } from "./options.ts";
 import type { Generated } from "./writer.ts";
 
 /** Appends tokens behind the longest part of them that the cache already holds; returns the last logits. */
@@ -55,6 +56,16 @@ export function faultOf(question: string, { text, removals }: Generated): Fault 
 /** With these, another try is likely to say something else. */
 const RETRY_TEMPERATURE = 0.7;
 
+/** What another try changes. @param attempt counts from 1 */
+export function retryOptions(o: DecodingOptions, attempt: number): Partial<DecodingOptions> {
+  return {
+    seed: (o.seed + attempt * 7919) % 2 ** 32,
+    temperature: Math.max(o.temperature, RETRY_TEMPERATURE),
+    beams: 1,
+    beamGroups: 1,
+  };
+}
+
 export type AnswerOptions = Omit<GenerationOptions, "stopTexts"> & {
   /** Further stop texts beside the format's. */
   readonly stop?: readonly string[];
@@ -79,11 +90,7 @@ export async function answerPrompt(
   const rejected: Fault[] = [];
   for (let attempt = 0;; attempt++) {
     const last = attempt === retries;
-    const again = attempt === 0 ? {} : {
-      seed: (o.seed + attempt * 7919) % 2 ** 32,
-      temperature: Math.max(o.temperature, RETRY_TEMPERATURE),
-      beams: 1,
-    };
+    const again = attempt === 0 ? {} : retryOptions(o, attempt);
     // Only an answer that needs no judgement can be shown while it grows.
     const options = {
       ...o,
