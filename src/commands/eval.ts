@@ -1,18 +1,49 @@
-// deno task eval: how well a checkpoint predicts data.
+// deno task eval: how well a checkpoint predicts data, what it answers, and whether that is right.
 
-import { batchesOf, makeExamples, readEntries } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
-import { formatNames, loadTokenizer } from "../tokenizer/mod.ts";
-import { loadModel, MODEL_OPTIONS } from "./model_options.ts";
-import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
+import {
+  acceptedAnswers,
+  answerAll,
+  answerOf,
+  copiedFrom,
+  evaluateLoss,
+  isRight,
+  mean,
+  nearestQuestion,
+  PROBE_TEMPERATURES,
+  PROBES,
+  type TextFigures,
+  textFigures,
+  UNKNOWN,
+} from "../evaluation/mod.ts";
+import type { Generated } from "../generation/mod.ts";
+import { type FormatName, formatNames, formats, type Message } from "../tokenizer/mod.ts";
+import { bundledData } from "./bundled.ts";
+import { onInterrupt } from "./interrupt.ts";
+import { type LoadedModel, loadModel, MODEL_OPTIONS, PRECISION_OPTION } from "./model_options.ts";
+import {
+  type CommandSpecification,
+  type OptionTable,
+  parseOptions,
+  type Values,
+} from "./options.ts";
 import { Progress, streamOutput } from "./progress.ts";
+import { barChart, htmlPage, htmlTable, section } from "./report.ts";
 
 export const command = {
   name: "eval",
-  summary: "measure a model's loss on data",
+  summary: "measure a model on data: loss, answers, accuracy",
   options: {
     data: { type: "strings", placeholder: "FILE", help: "data to measure; may come several times" },
+    training: {
+      type: "strings",
+      placeholder: "FILE",
+      help: "data that the model learned from, to tell what it copies, and for the baseline; " +
+        "those of its recipe if not given",
+    },
     ...MODEL_OPTIONS,
+    precision: { ...PRECISION_OPTION.precision, default: "f32" },
     format: {
       type: "string",
       placeholder: "NAME",
@@ -20,60 +51,362 @@ export const command = {
       help: "how conversations are spelled; as the model was trained if not given",
     },
     "answers-only": { type: "boolean", help: "count only what the assistant says" },
+    "no-answers": { type: "boolean", help: "only the loss; nothing is generated" },
     "skip-bad-lines": { type: "boolean", help: "leave bad lines out instead of stopping" },
+    report: { type: "string", placeholder: "FILE", help: "write a page of HTML with charts" },
+    wrong: { type: "boolean", help: "list the questions that were answered wrongly" },
     json: { type: "boolean", help: "print JSON" },
   },
   positional: "FILE ...",
 } satisfies CommandSpecification<OptionTable>;
 
-/** Tokens evaluated at a time. */
-const BATCH_TOKENS = 1024;
+type Options = Values<typeof command.options> & { positional: string[] };
+
+/** A question with its answer. */
+interface Answered {
+  readonly question: string;
+  readonly expected: string;
+  readonly answer: string;
+  readonly intent: string | undefined;
+  readonly category: string | undefined;
+  /** null where the data do not say what the question wants to know. */
+  readonly right: boolean | null;
+}
+
+/** A prompt of the built-in tests. */
+interface Probe {
+  readonly topic: string;
+  readonly format: FormatName;
+  readonly temperature: number;
+  readonly prompt: string;
+  readonly answer: string;
+}
 
 export async function run(args: string[]): Promise<number> {
   const options = parseOptions(command, args);
   const files = [...options.data, ...options.positional];
   if (files.length === 0) throw new UserError("eval needs data: --data FILE");
   const { entries } = readEntries(files, { skipBadLines: options["skip-bad-lines"] });
-  const { model, runtime, metadata, directory } = await loadModel(options);
-  const { examples, truncated } = makeExamples(entries, [...entries.keys()], loadTokenizer(), {
-    formats: [{ name: (options.format ?? metadata.format) as typeof metadata.format }],
-    maxTokens: model.configuration.n_positions,
-    endOfText: true,
-    promptLossWeight: options["answers-only"] ? 0 : 1,
-    augment: false,
-  });
-  if (examples.length === 0) throw new UserError(`${files.join(", ")}: no token to predict`);
-  const batches = batchesOf(examples, BATCH_TOKENS);
-  const progress = new Progress(batches.length, streamOutput(Deno.stderr));
-  let crossEntropy = 0, tokens = 0, correct = 0;
-  batches.forEach((batch, i) => {
-    const sums = model.evaluate(batch);
-    crossEntropy += sums.crossEntropy;
-    tokens += sums.targets;
-    correct += sums.correct;
-    if (progress.output.isTerminal) {
-      progress.update(i + 1, [`loss ${(crossEntropy / tokens).toFixed(4)}`]);
-    }
-  });
-  progress.clear();
-  runtime.close();
-  const result = {
-    weights: directory,
-    texts: examples.length,
-    truncated,
-    tokens,
-    cross_entropy: crossEntropy / tokens,
-    perplexity: Math.exp(crossEntropy / tokens),
-    accuracy: correct / tokens,
-  };
-  if (options.json) console.log(JSON.stringify(result, null, 2));
-  else {
-    console.log(`weights        ${directory}`);
-    console.log(`tokens         ${tokens} in ${examples.length} texts`);
-    console.log(`cross-entropy  ${result.cross_entropy.toFixed(4)} nats a token`);
-    console.log(`perplexity     ${result.perplexity.toFixed(3)}`);
-    console.log(`next token     ${(100 * result.accuracy).toFixed(1)} % right`);
-    if (truncated > 0) console.log(`${truncated} conversations were cut to the model's context`);
+  const loaded = await loadModel(options);
+  const stop = new AbortController();
+  const release = onInterrupt(() => stop.abort());
+  try {
+    const result = await measure(entries, loaded, options, stop.signal);
+    if (stop.signal.aborted) return 130;
+    if (options.json) console.log(JSON.stringify(result, null, 2));
+    else for (const line of table(result, options.wrong)) console.log(line);
+    if (options.report !== undefined) writeReport(options.report, result);
+    return 0;
+  } finally {
+    release();
+    loaded.runtime.close();
   }
-  return 0;
+}
+
+function trainingEntries(options: Options, { metadata }: LoadedModel): Entry[] | null {
+  const files = options.training.length > 0 ? options.training : bundledData(metadata.recipe);
+  return files === null ? null : readEntries(files).entries;
+}
+
+type Result = Awaited<ReturnType<typeof measure>>;
+
+async function measure(
+  entries: readonly Entry[],
+  loaded: LoadedModel,
+  options: Options,
+  signal: AbortSignal,
+) {
+  const { model, metadata, directory, tokenizer } = loaded;
+  const progress = new Progress(1, streamOutput(Deno.stderr));
+  const show = (what: string) => (done: number, of: number) => {
+    if (progress.output.isTerminal) progress.update(done / of, [`${what} ${done}/${of}`]);
+  };
+  const formatName = (options.format ?? metadata.format) as FormatName;
+  const lossOf = (chosen: readonly Entry[]) => {
+    const { examples, truncated } = makeExamples(chosen, [...chosen.keys()], tokenizer, {
+      formats: [{ name: formatName }],
+      maxTokens: model.configuration.n_positions,
+      endOfText: true,
+      promptLossWeight: options["answers-only"] ? 0 : 1,
+      augment: false,
+    });
+    if (examples.length === 0) throw new UserError("the data hold no token to predict");
+    const figures = evaluateLoss(model, examples, show("loss"));
+    const bytes = examples.reduce((sum, { tokens, weights }) => {
+      const counted = tokens.filter((_, i) => i > 0 && weights[i]! > 0);
+      return sum + tokenizer.decodeBytes(counted).length;
+    }, 0);
+    const bits_per_byte = figures.cross_entropy * figures.tokens / Math.LN2 / Math.max(1, bytes);
+    return { texts: examples.length, truncated, ...figures, bits_per_byte };
+  };
+  const loss = lossOf(entries);
+  const groups = Map.groupBy(entries, ({ category }) => category);
+  const categories = groups.size < 2 ? [] : [...groups].map(([category, group]) => ({
+    category: category ?? "(none)",
+    ...lossOf(group),
+  }));
+  const base = { weights: directory, ...loss, categories };
+  if (options["no-answers"]) {
+    progress.clear();
+    return { ...base, questions: null, probes: null };
+  }
+  const training = trainingEntries(options, loaded);
+  const isCopied = training === null ? null : copiedFrom(training.flatMap(textsOf));
+  const setting = { model, tokenizer, signal };
+  const questions = await answerQuestions(entries, training, isCopied, {
+    ...setting,
+    format: formats[formatName],
+    onAnswer: show("answers"),
+  });
+  const probes = await answerProbes(formatName, isCopied, { ...setting, onAnswer: show("tests") });
+  progress.clear();
+  return { ...base, questions, probes };
+}
+
+type Asking = Parameters<typeof answerAll>[1];
+
+/** Answers every conversation's last question, and judges the answers where the data allow it. */
+async function answerQuestions(
+  entries: readonly Entry[],
+  training: readonly Entry[] | null,
+  isCopied: ((text: string) => boolean) | null,
+  asking: Asking,
+) {
+  const conversations = entries.filter((entry): entry is Conversation =>
+    entry.kind === "conversation" && entry.messages.some(({ role }) => role === "user")
+  );
+  if (conversations.length === 0) return null;
+  const prompts = conversations.map(({ messages }) =>
+    messages.slice(0, messages.findLastIndex(({ role }) => role === "user") + 1)
+  );
+  const generated = await answerAll(prompts, asking);
+  if (asking.signal?.aborted) return null;
+  const accepted = acceptedAnswers([...training ?? [], ...entries]);
+  const judge = (i: number, text: string) => {
+    const { intent } = conversations[i]!;
+    return intent === undefined ? null : isRight(accepted, intent, text);
+  };
+  const answered = generated.map(({ text }, i): Answered => ({
+    question: prompts[i]!.at(-1)!.content,
+    expected: answerOf(conversations[i]!),
+    answer: text,
+    intent: conversations[i]!.intent,
+    category: conversations[i]!.category,
+    right: judge(i, text),
+  }));
+  const baseline = training === null ? null : nearestQuestion(training);
+  return {
+    ...textFigures(generated, isCopied),
+    accuracy: accuracyOf(answered),
+    baseline: baseline === null ? null : accuracyOf(answered.map((a, i) => ({
+      ...a,
+      right: judge(i, baseline(a.question)),
+    }))),
+    answered,
+  };
+}
+
+/** Shares of right answers: to questions that the model should know, and to those that it should not. */
+function accuracyOf(answered: readonly Answered[]) {
+  const share = (some: readonly Answered[]) =>
+    some.length === 0 ? null : mean(some.map(({ right }) => Number(right)));
+  const judged = answered.filter(({ right }) => right !== null);
+  if (judged.length === 0) return null;
+  const known = judged.filter(({ intent }) => intent !== UNKNOWN);
+  const categories = Map.groupBy(known, ({ category }) => category ?? "(none)");
+  return {
+    known_questions: known.length,
+    known: share(known),
+    unknown_questions: judged.length - known.length,
+    unknown: share(judged.filter(({ intent }) => intent === UNKNOWN)),
+    categories: Object.fromEntries([...categories].map(([name, some]) => [name, share(some)])),
+  };
+}
+
+/** The built-in tests, in the checkpoint's format and another one. */
+async function answerProbes(
+  format: FormatName,
+  isCopied: ((text: string) => boolean) | null,
+  asking: Omit<Asking, "format">,
+) {
+  const spelled = [format, format === "q-a" ? "human-assistant" : "q-a"] as const;
+  const answers: Probe[] = [], figures: (TextFigures & { temperature: number })[] = [];
+  const asked = Object.entries(PROBES).flatMap(([topic, prompts]) =>
+    prompts.map((prompt) => ({ topic, prompt }))
+  );
+  for (const temperature of PROBE_TEMPERATURES) {
+    const all: Generated[] = [];
+    for (const name of spelled) {
+      const prompts = asked.map(({ prompt }): Message[] => [{ role: "user", content: prompt }]);
+      const said = await answerAll(prompts, {
+        ...asking,
+        format: formats[name],
+        decoding: { temperature, seed: 1 },
+      });
+      if (asking.signal?.aborted) return null;
+      all.push(...said);
+      said.forEach(({ text }, i) => {
+        answers.push({ ...asked[i]!, format: name, temperature, answer: text });
+      });
+    }
+    figures.push({ temperature, ...textFigures(all, isCopied) });
+  }
+  return { figures, answers };
+}
+
+function textsOf(entry: Entry): string[] {
+  if (entry.kind === "text") return [entry.text];
+  return entry.messages.filter(({ role }) => role === "assistant").map(({ content }) => content);
+}
+
+const percent = (share: number | null) => share === null ? "-" : `${(100 * share).toFixed(1)} %`;
+
+/** Rows of "name value". */
+function figureRows(f: TextFigures): [string, string][] {
+  return [
+    [
+      "distinct words, pairs, triples",
+      [f.distinct_1, f.distinct_2, f.distinct_3].map(percent).join(", "),
+    ],
+    ["4 words said before in an answer", percent(f.seq_rep_4)],
+    ["mean length", `${f.mean_words.toFixed(1)} words`],
+    ["answers that end by themselves", percent(f.stopped)],
+    ["answers copied word for word", percent(f.copied)],
+  ];
+}
+
+function summaryRows(r: Result): [string, string][] {
+  const { questions } = r;
+  const judged = questions?.accuracy ?? null, baseline = questions?.baseline ?? null;
+  return [
+    ["weights", r.weights],
+    ["tokens", `${r.tokens} in ${r.texts} texts`],
+    ["cross-entropy", `${r.cross_entropy.toFixed(4)} nats a token`],
+    ["perplexity", r.perplexity.toFixed(3)],
+    ["bits per byte", r.bits_per_byte.toFixed(4)],
+    ["next token", `${percent(r.next_token)} right`],
+    ...(questions === null ? [] : figureRows(questions)),
+    ...(judged === null ? [] : [
+      [
+        "right answers",
+        `${percent(judged.known)} of ${judged.known_questions} questions` +
+        (baseline === null ? "" : ` (TF-IDF lookup: ${percent(baseline.known)})`),
+      ],
+    ] as [string, string][]),
+    ...(judged === null || judged.unknown === null ? [] : [
+      [
+        "says that it does not know",
+        `${percent(judged.unknown)} of ${judged.unknown_questions} questions` +
+        (baseline === null ? "" : ` (TF-IDF lookup: ${percent(baseline.unknown)})`),
+      ],
+    ] as [string, string][]),
+  ];
+}
+
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd());
+}
+
+function table(r: Result, wrong: boolean): string[] {
+  const lines = aligned(summaryRows(r));
+  if (r.truncated > 0) {
+    lines.push(`${r.truncated} conversations were cut to the model's context`);
+  }
+  if (r.categories.length > 0) {
+    const accuracy = r.questions?.accuracy?.categories ?? {};
+    lines.push(
+      "",
+      ...aligned([
+        ["category", "texts", "cross-entropy", "right"],
+        ...r.categories.map((c) => [
+          c.category,
+          String(c.texts),
+          c.cross_entropy.toFixed(4),
+          percent(accuracy[c.category] ?? null),
+        ]),
+      ]),
+    );
+  }
+  if (r.probes !== null) {
+    lines.push(
+      "",
+      ...aligned([
+        ["temperature", "distinct-1", "distinct-3", "seq-rep-4", "words", "stopped", "copied"],
+        ...r.probes.figures.map((f) => [
+          String(f.temperature),
+          percent(f.distinct_1),
+          percent(f.distinct_3),
+          percent(f.seq_rep_4),
+          f.mean_words.toFixed(1),
+          percent(f.stopped),
+          percent(f.copied),
+        ]),
+      ]),
+      "",
+      ...r.probes.answers.filter(({ temperature }) => temperature === 0).map((p) =>
+        `${p.prompt} (${p.format}) -> ${JSON.stringify(p.answer)}`
+      ),
+    );
+  }
+  if (wrong && r.questions !== null) {
+    lines.push(
+      "",
+      ...r.questions.answered.filter(({ right }) => right === false).map((a) =>
+        `${a.intent}: ${a.question} -> ${JSON.stringify(a.answer)}`
+      ),
+    );
+  }
+  return lines;
+}
+
+function writeReport(path: string, r: Result): void {
+  const { questions, probes } = r;
+  const accuracy = Object.entries(questions?.accuracy?.categories ?? {});
+  const sections = [
+    section("Summary", htmlTable(["figure", "value"], summaryRows(r))),
+    r.categories.length === 0 ? "" : section(
+      "Loss by category",
+      barChart(
+        "Cross-entropy by category",
+        r.categories.map((c) => ({
+          name: c.category,
+          value: c.cross_entropy,
+          label: c.cross_entropy.toFixed(3),
+        })),
+      ),
+    ),
+    accuracy.length === 0 ? "" : section(
+      "Right answers by category",
+      barChart(
+        "Right answers by category",
+        accuracy.map(([name, share]) => ({ name, value: share ?? 0, label: percent(share) })),
+        1,
+      ),
+    ),
+    probes === null ? "" : section(
+      "What it says at several temperatures",
+      htmlTable(
+        ["temperature", "topic", "format", "prompt", "answer"],
+        probes.answers.map((p) => [p.temperature, p.topic, p.format, p.prompt, p.answer]),
+      ),
+    ),
+    questions === null ? "" : section(
+      "Answers",
+      htmlTable(
+        ["question", "answer", "expected", "right"],
+        questions.answered.map((a) => [
+          a.question,
+          a.answer,
+          a.expected,
+          a.right === null ? "" : a.right ? "yes" : "no",
+        ]),
+      ),
+    ),
+  ];
+  try {
+    Deno.writeTextFileSync(path, htmlPage(`Evaluation of ${r.weights}`, sections));
+  } catch (error) {
+    throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
+  }
 }

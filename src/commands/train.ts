@@ -25,6 +25,7 @@ import {
   startOfRun,
   train,
 } from "../training/mod.ts";
+import { dataPath } from "./bundled.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { threadsOption } from "./model_options.ts";
 import {
@@ -83,8 +84,7 @@ interface Run {
 /** Paths of a recipe's files: those of ours lie in data/. */
 function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
   if (own.length > 0) return own.map(absolute);
-  const folder = new URL("../../data/", import.meta.url);
-  return recipe.corpus.map((name) => decodeURIComponent(new URL(name, folder).pathname));
+  return recipe.corpus.map(dataPath);
 }
 
 function absolute(path: string): string {

@@ -2,14 +2,21 @@
 
 import type { Message } from "../tokenizer/mod.ts";
 
-export interface Conversation {
+/** What a line may say about itself beside its text. */
+export interface Labels {
+  /** What the question wants to know: lines of one intent accept each other's answers. */
+  readonly intent?: string;
+  readonly category?: string;
+}
+
+export interface Conversation extends Labels {
   readonly kind: "conversation";
   readonly messages: readonly Message[];
   /** "file:line" */
   readonly source: string;
 }
 
-export interface PlainText {
+export interface PlainText extends Labels {
   readonly kind: "text";
   readonly text: string;
   /** "file:line" or the file. */

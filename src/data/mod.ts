@@ -1,7 +1,7 @@
 // The data pipeline: files to entries, entries to examples, examples to batches.
 
 export { batchesOf, collate, type RaggedBatch, totalWeight } from "./batch.ts";
-export type { Conversation, Entry, PlainText } from "./entry.ts";
+export type { Conversation, Entry, Labels, PlainText } from "./entry.ts";
 export {
   type Example,
   type ExampleOptions,

@@ -1,7 +1,7 @@
 // The shapes of JSON in which people keep conversations, each turned into an entry.
 
 import type { Message } from "../tokenizer/mod.ts";
-import type { Entry } from "./entry.ts";
+import type { Entry, Labels } from "./entry.ts";
 
 /** Why a line is no entry. */
 export class ShapeError extends Error {}
@@ -85,6 +85,14 @@ function pair(question: string, answer: string): Message[] {
   return [{ role: "user", content: question }, { role: "assistant", content: answer }];
 }
 
+/** What a line says about itself; other fields are left alone. */
+function labelsOf({ intent, category }: Fields): Labels {
+  return {
+    ...(typeof intent === "string" ? { intent } : {}),
+    ...(typeof category === "string" ? { category } : {}),
+  };
+}
+
 /**
  * The entry of a parsed line.
  * @throws ShapeError when it has none of the known shapes
@@ -94,7 +102,13 @@ export function entryOf(value: unknown, source: string): Entry {
     throw new ShapeError(`must be an object, is ${kindOf(value)}`);
   }
   const fields = value as Fields;
-  const conversation = (messages: Message[]): Entry => ({ kind: "conversation", messages, source });
+  const labels = labelsOf(fields);
+  const conversation = (messages: Message[]): Entry => ({
+    kind: "conversation",
+    messages,
+    source,
+    ...labels,
+  });
   if ("messages" in fields) {
     return conversation(conversationTurns(fields.messages, "messages", "role", "content"));
   }
@@ -109,7 +123,7 @@ export function entryOf(value: unknown, source: string): Entry {
   if ("prompt" in fields) {
     return conversation(pair(textOf(fields, "prompt"), textOf(fields, "completion")));
   }
-  if ("text" in fields) return { kind: "text", text: textOf(fields, "text"), source };
+  if ("text" in fields) return { kind: "text", text: textOf(fields, "text"), source, ...labels };
   throw new ShapeError(
     "has none of the known shapes: messages, conversations, prompt and completion, " +
       "instruction and output, text",

@@ -1,0 +1,49 @@
+// Whether answers are right, where the data say what each question wants to know.
+
+import type { Conversation, Entry } from "../data/mod.ts";
+import { tokenF1 } from "./metrics.ts";
+
+/** Least likeness of an answer to an accepted one. */
+const LIKE_ENOUGH = 0.6;
+
+/** The intent of questions that the model cannot answer; its answer is to say so. */
+export const UNKNOWN = "unknown";
+
+/** The answers that each intent accepts. */
+export type Answers = ReadonlyMap<string, readonly string[]>;
+
+/** The last thing the assistant says. */
+export function answerOf({ messages }: Conversation): string {
+  return messages.findLast(({ role }) => role === "assistant")?.content ?? "";
+}
+
+/** Every intent's answers in the data. */
+export function acceptedAnswers(entries: readonly Entry[]): Answers {
+  const answers = new Map<string, string[]>();
+  for (const entry of entries) {
+    if (entry.kind !== "conversation" || entry.intent === undefined) continue;
+    const known = answers.get(entry.intent) ?? [];
+    const answer = answerOf(entry);
+    if (!known.includes(answer)) known.push(answer);
+    answers.set(entry.intent, known);
+  }
+  return answers;
+}
+
+/** The intent whose accepted answer is most like the text, and how like it is. */
+export function nearestIntent(answers: Answers, text: string): { intent: string; f1: number } {
+  let best = { intent: "", f1: -1 };
+  for (const [intent, accepted] of answers) {
+    for (const answer of accepted) {
+      const f1 = tokenF1(text, answer);
+      if (f1 > best.f1) best = { intent, f1 };
+    }
+  }
+  return best;
+}
+
+/** An answer counts when it is more like an accepted answer of its intent than any other's, and at least 0.6. */
+export function isRight(answers: Answers, intent: string, text: string): boolean {
+  const best = Math.max(0, ...(answers.get(intent) ?? []).map((answer) => tokenF1(text, answer)));
+  return best >= LIKE_ENOUGH && best >= nearestIntent(answers, text).f1;
+}
