@@ -11,6 +11,14 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
+/** One seed from several numbers. */
+export function mixedSeed(...parts: readonly number[]): number {
+  return parts.reduce(
+    (seed, part) => Math.imul(seed ^ part, 0x9e3779b1) + 0x7f4a7c15 >>> 0,
+    0x243f6a88,
+  );
+}
+
 /** A permutation of 0 .. n - 1 by Fisher and Yates. */
 export function shuffled(n: number, seed: number, epoch: number): Int32Array {
   const random = randomNumbers(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b));

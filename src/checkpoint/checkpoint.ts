@@ -2,7 +2,14 @@
 
 import { UserError } from "../errors.ts";
 import { type ArrayKind, type Configuration, type GPT, parameterTable } from "../model/mod.ts";
-import { type FormatName, formats } from "../tokenizer/mod.ts";
+import {
+  checkVocabulary,
+  CompactTokenizer,
+  type FormatName,
+  formats,
+  loadTokenizer,
+  type Tokenizer,
+} from "../tokenizer/mod.ts";
 import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
 import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 
@@ -17,6 +24,8 @@ export interface Metadata {
   readonly epoch: number;
   /** The recipe as it was really used. */
   readonly recipe?: unknown;
+  /** The GPT-2 tokens of a compact vocabulary, ascending; absent for GPT-2's own. */
+  readonly vocabulary?: readonly number[];
 }
 
 export interface SaveOptions {
@@ -116,11 +125,11 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
       attn_pdrop: number("attn_pdrop", 0.1),
       layer_norm_epsilon: number("layer_norm_epsilon", 1e-5),
     },
-    metadata: metadataOf(config.illuminator, path),
+    metadata: metadataOf(config.illuminator, path, number("vocab_size")),
   };
 }
 
-function metadataOf(value: unknown, path: string): Metadata {
+function metadataOf(value: unknown, path: string, vocabularySize: number): Metadata {
   const fields = (value ?? {}) as Record<string, unknown>;
   const format = fields.format ?? "human-assistant";
   if (typeof format !== "string" || !Object.hasOwn(formats, format)) {
@@ -132,7 +141,31 @@ function metadataOf(value: unknown, path: string): Metadata {
     step: Number(fields.step ?? 0),
     epoch: Number(fields.epoch ?? 0),
     recipe: fields.recipe,
+    ...vocabularyField(fields.vocabulary, path, vocabularySize),
   };
+}
+
+function vocabularyField(
+  value: unknown,
+  path: string,
+  size: number,
+): Pick<Metadata, "vocabulary"> {
+  if (value === undefined) return {};
+  try {
+    if (!Array.isArray(value)) throw new RangeError("a vocabulary must be a list");
+    checkVocabulary(value);
+    const { vocabularySize } = new CompactTokenizer(loadTokenizer(), value);
+    if (vocabularySize === size) return { vocabulary: value };
+    throw new RangeError(`it makes ${vocabularySize} tokens, vocab_size is ${size}`);
+  } catch (error) {
+    throw new UserError(`${path}: illuminator.vocabulary: ${(error as Error).message}`);
+  }
+}
+
+/** The tokenizer that a checkpoint was trained with. */
+export function tokenizerOf({ vocabulary }: Metadata): Tokenizer {
+  const gpt2 = loadTokenizer();
+  return vocabulary === undefined ? gpt2 : new CompactTokenizer(gpt2, vocabulary);
 }
 
 function readJson(path: string, complaint: string): unknown {

@@ -9,6 +9,7 @@ export {
   readTraining,
   saveCheckpoint,
   type SaveOptions,
+  tokenizerOf,
 } from "./checkpoint.ts";
 export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
 export { SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.ts";

@@ -5,10 +5,11 @@ import {
   loadParameters,
   type Metadata,
   readCheckpointInfo,
+  tokenizerOf,
 } from "../checkpoint/mod.ts";
 import { type Precision, Runtime } from "../kernels/mod.ts";
 import { GPT } from "../model/mod.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
 import { invocation, type OptionTable } from "./options.ts";
 
 export const threadsOption = {
@@ -57,7 +58,7 @@ export async function loadModel(
     const precision = (options.precision ?? "f32") as Precision;
     const model = new GPT(runtime, configuration, { training: false, precision });
     loadParameters(directory, model);
-    return { model, runtime, metadata, directory, tokenizer: loadTokenizer() };
+    return { model, runtime, metadata, directory, tokenizer: tokenizerOf(metadata) };
   } catch (error) {
     runtime.close();
     throw error;

@@ -22,6 +22,17 @@ export const RECIPE_OPTIONS = {
     placeholder: "FILE",
     help: "your data instead of the recipe's: .jsonl, .json or .txt; may come several times",
   },
+  "validation-data": {
+    type: "strings",
+    placeholder: "FILE",
+    help: "data to set aside as they are; may come several times",
+  },
+  vocabulary: {
+    type: "string",
+    placeholder: "NAME",
+    choices: ["gpt2", "corpus"],
+    help: "GPT-2's tokens, or only those that the data use and all bytes: for small models",
+  },
   formats: {
     type: "string",
     placeholder: "LIST",
@@ -87,6 +98,12 @@ export const RECIPE_OPTIONS = {
   beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's decay of the mean" },
   beta2: { type: "number", minimum: 0, maximum: 0.999999, help: "AdamW's decay of the square" },
   epsilon: { type: "number", minimum: 0, maximum: 1, above: true, help: "AdamW's epsilon" },
+  "word-dropout": {
+    type: "number",
+    minimum: 0,
+    maximum: 0.9,
+    help: "probability that a token of what the user says is hidden from the model",
+  },
   "weight-decay": { type: "number", minimum: 0, maximum: 10, help: "of matrices and embeddings" },
   "label-smoothing": { type: "number", minimum: 0, maximum: 0.9, help: "spread over all tokens" },
   clip: { type: "number", minimum: 0, above: true, help: "largest norm of the gradient" },
@@ -107,6 +124,7 @@ type RecipeValues = Values<typeof RECIPE_OPTIONS>;
 
 /** The field of a recipe that an option overrides. */
 function fieldOf(option: string): string {
+  if (option === "validation-data") return "validationCorpus";
   return option === "data"
     ? "corpus"
     : option.replaceAll(/-(.)/g, (_, c: string) => c.toUpperCase());
@@ -127,9 +145,12 @@ export function givenOptions(values: RecipeValues): (keyof RecipeValues)[] {
  */
 export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   const changes = givenOptions(values).map((name) => [fieldOf(name), convert(name, values[name])]);
-  const changed: Recipe = { ...recipe, ...Object.fromEntries(changes) };
-  if (changed.stopOn === "validation" && changed.validation === 0) {
-    throw new UserError("--stop-on validation needs --validation above 0");
+  // Own data are not judged by the recipe's validation files.
+  const own = values.data.length > 0 ? { validationCorpus: [] } : {};
+  const changed: Recipe = { ...recipe, ...own, ...Object.fromEntries(changes) };
+  const aside = changed.validation > 0 || changed.validationCorpus.length > 0;
+  if (changed.stopOn === "validation" && !aside) {
+    throw new UserError("--stop-on validation needs --validation above 0 or --validation-data");
   }
   if (changed.stopOn !== "never" && changed.patience < 1) {
     throw new UserError(`--stop-on ${changed.stopOn} needs --patience of at least 1`);

@@ -7,12 +7,12 @@ import {
   newestRun,
   readCheckpointInfo,
   readTraining,
+  tokenizerOf,
   WEIGHTS,
 } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import { Runtime } from "../kernels/mod.ts";
 import { type Configuration, GPT, memoryEstimate, type Preset, presets } from "../model/mod.ts";
-import { loadTokenizer, special } from "../tokenizer/mod.ts";
 import {
   checkState,
   type Corpus,
@@ -87,6 +87,11 @@ function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
   return recipe.corpus.map(dataPath);
 }
 
+/** Paths of what a recipe sets aside as it is. */
+function validationFiles(recipe: Recipe, own: readonly string[]): string[] {
+  return own.length > 0 ? own.map(absolute) : recipe.validationCorpus.map(dataPath);
+}
+
 function absolute(path: string): string {
   try {
     return Deno.realPathSync(path);
@@ -149,6 +154,7 @@ function beginRun(options: Options): Run {
       recipe,
       init,
       data: dataFiles(recipe, options.data),
+      validationData: validationFiles(recipe, options["validation-data"]),
       skipBadLines: options["skip-bad-lines"],
       progress: startOfRun(),
     },
@@ -161,16 +167,11 @@ function beginRun(options: Options): Run {
 
 /** @throws UserError when a model cannot take the recipe's texts */
 function checkFit(configuration: Configuration, recipe: Recipe): void {
-  const { n_positions, vocab_size } = configuration;
+  const { n_positions } = configuration;
   if (recipe.maxTokens > n_positions) {
     throw new UserError(
       `texts of ${recipe.maxTokens} tokens do not fit into the model's context; ` +
         `use --max-tokens ${n_positions} or less`,
-    );
-  }
-  if (vocab_size <= special.endOfText) {
-    throw new UserError(
-      `--init: its vocabulary of ${vocab_size} tokens is not GPT-2's (${special.endOfText + 1})`,
     );
   }
 }
@@ -256,11 +257,21 @@ export async function run(args: string[]): Promise<number> {
       `unexpected argument ${options.positional.at(-1)}; data is given with --data`,
     );
   }
-  const { directory, state, fingerprint, history, configuration, weights } = options.resume
+  const { directory, state, fingerprint, history, configuration: base, weights } = options.resume
     ? resumeRun(options)
     : beginRun(options);
-  const tokenizer = loadTokenizer();
-  const corpus = loadCorpus(state.data, state.recipe, tokenizer, state.skipBadLines);
+  const files = {
+    training: state.data,
+    validation: state.validationData,
+    skipBadLines: state.skipBadLines,
+  };
+  const known = weights === null ? undefined : tokenizerOf(readCheckpointInfo(weights).metadata);
+  const corpus = loadCorpus(files, state.recipe, known);
+  const { tokenizer } = corpus;
+  const configuration = {
+    ...base,
+    vocab_size: weights === null ? tokenizer.vocabularySize : base.vocab_size,
+  };
   if (fingerprint !== null && fingerprint !== corpus.fingerprint) {
     throw new UserError(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,

@@ -42,6 +42,26 @@ export function collate(examples: readonly Example[]): RaggedBatch {
   return batch;
 }
 
+/**
+ * Hides tokens of what the user says from the model, each with probability p, as unknown ones; what is to be
+ * predicted stays. The batch must be made of these examples.
+ */
+export function hideWords(
+  batch: RaggedBatch,
+  examples: readonly Example[],
+  { p, unknown, random }: {
+    readonly p: number;
+    readonly unknown: number;
+    readonly random: () => number;
+  },
+): void {
+  examples.forEach(({ user, tokens }, b) => {
+    for (let i = 0; i < tokens.length - 1; i++) {
+      if (user[i] === 1 && random() < p) batch.tokens[batch.offsets[b]! + i] = unknown;
+    }
+  });
+}
+
 /** The sum of a batch's target weights: what its loss is divided by. */
 export function totalWeight(batch: RaggedBatch): number {
   return batch.weights.reduce((sum, weight, n) => batch.targets[n]! < 0 ? sum : sum + weight, 0);

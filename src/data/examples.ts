@@ -5,7 +5,6 @@ import {
   formats,
   render,
   type Segment,
-  special,
   type Tokenizer,
 } from "../tokenizer/mod.ts";
 import { respellings } from "./augment.ts";
@@ -16,6 +15,8 @@ export interface Example {
   readonly tokens: Int32Array;
   /** Weight of each token as a target; the first is never one. */
   readonly weights: Float32Array;
+  /** 1 where a token is what the user says. */
+  readonly user: Uint8Array;
   /** Index of the entry that it came from. */
   readonly entry: number;
   /** null for plain text. */
@@ -93,20 +94,23 @@ export function makeExamples(
 }
 
 function exampleOf(segments: readonly Segment[], tokenizer: Tokenizer, options: ExampleOptions) {
-  const tokens: number[] = [], weights: number[] = [];
-  for (const { text, answer } of segments) {
+  const tokens: number[] = [], weights: number[] = [], users: number[] = [];
+  for (const { text, answer, user } of segments) {
     for (const token of tokenizer.encode(text)) {
       tokens.push(token);
       weights.push(answer ? 1 : options.promptLossWeight);
+      users.push(Number(user));
     }
   }
   if (options.endOfText) {
-    tokens.push(special.endOfText);
+    tokens.push(tokenizer.special.endOfText);
     weights.push(segments.at(-1)?.answer ? 1 : options.promptLossWeight);
+    users.push(0);
   }
   return {
     tokens: Int32Array.from(tokens.slice(0, options.maxTokens)),
     weights: Float32Array.from(weights.slice(0, options.maxTokens)),
+    user: Uint8Array.from(users.slice(0, options.maxTokens)),
     truncated: tokens.length > options.maxTokens,
   };
 }
@@ -114,11 +118,12 @@ function exampleOf(segments: readonly Segment[], tokenizer: Tokenizer, options: 
 /** A long text in windows; each begins with the last token of the one before, so that all are predicted. */
 function windowsOf(text: string, tokenizer: Tokenizer, options: ExampleOptions) {
   const tokens = tokenizer.encode(text);
-  if (options.endOfText) tokens.push(special.endOfText);
-  const windows: { tokens: Int32Array; weights: Float32Array }[] = [];
+  if (options.endOfText) tokens.push(tokenizer.special.endOfText);
+  const windows: Pick<Example, "tokens" | "weights" | "user">[] = [];
   for (let start = 0; start < Math.max(1, tokens.length - 1); start += options.maxTokens - 1) {
     const window = Int32Array.from(tokens.slice(start, start + options.maxTokens));
-    windows.push({ tokens: window, weights: new Float32Array(window.length).fill(1) });
+    const weights = new Float32Array(window.length).fill(1);
+    windows.push({ tokens: window, weights, user: new Uint8Array(window.length) });
   }
   return windows;
 }

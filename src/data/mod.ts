@@ -1,6 +1,6 @@
 // The data pipeline: files to entries, entries to examples, examples to batches.
 
-export { batchesOf, collate, type RaggedBatch, totalWeight } from "./batch.ts";
+export { batchesOf, collate, hideWords, type RaggedBatch, totalWeight } from "./batch.ts";
 export type { Conversation, Entry, Labels, PlainText } from "./entry.ts";
 export {
   type Example,

@@ -13,6 +13,8 @@ export interface Message {
 export interface Segment {
   readonly text: string;
   readonly answer: boolean;
+  /** Whether it is what the user says, without the label before it. */
+  readonly user: boolean;
 }
 
 export type FormatName = "human-assistant" | "user-ai" | "q-a" | "question-answer" | "plain";
@@ -44,15 +46,17 @@ export function render(format: ChatFormat, messages: readonly Message[]): Segmen
   messages.forEach(({ role, content }, index) => {
     const line = index === 0 ? "" : "\n";
     if (role === "assistant") {
-      segments.push({ text: line + format.assistant, answer: false });
-      segments.push({ text: (format.assistant === "" ? "" : " ") + content, answer: true });
+      segments.push({ text: line + format.assistant, answer: false, user: false });
+      const space = format.assistant === "" ? "" : " ";
+      segments.push({ text: space + content, answer: true, user: false });
     } else if (role === "user" && format.user !== "") {
       segments.push({
         text: line + format.user,
         answer: messages[index - 1]?.role === "assistant",
+        user: false,
       });
-      segments.push({ text: ` ${content}`, answer: false });
-    } else segments.push({ text: line + content, answer: false });
+      segments.push({ text: ` ${content}`, answer: false, user: true });
+    } else segments.push({ text: line + content, answer: false, user: role === "user" });
   });
   return segments.filter(({ text }) => text !== "");
 }

@@ -11,6 +11,7 @@ export {
   type Segment,
   stopTexts,
 } from "./formats.ts";
+export { checkVocabulary, CompactTokenizer, vocabularyOf } from "./compact.ts";
 export { special, specialText, type SpecialTokens, VOCABULARY_SIZE } from "./special.ts";
 export {
   createStreamDecoder,

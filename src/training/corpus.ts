@@ -2,10 +2,19 @@
 
 import { type Entry, type Example, makeExamples, readEntries, splitEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
-import type { Tokenizer } from "../tokenizer/mod.ts";
+import {
+  CompactTokenizer,
+  formats,
+  loadTokenizer,
+  render,
+  type Tokenizer,
+  vocabularyOf,
+} from "../tokenizer/mod.ts";
 import type { Recipe } from "./recipe.ts";
 
 export interface Corpus {
+  /** The tokenizer of the examples. */
+  readonly tokenizer: Tokenizer;
   readonly training: readonly Example[];
   readonly validation: readonly Example[];
   /** Questions with their answers that nine in ten conversations stay within: what a chat may rely on. */
@@ -18,19 +27,30 @@ export interface Corpus {
   readonly fingerprint: string;
 }
 
+/** What a corpus is made from. */
+export interface CorpusFiles {
+  readonly training: readonly string[];
+  /** Set aside as they are. */
+  readonly validation: readonly string[];
+  readonly skipBadLines: boolean;
+}
+
 /**
- * Reads, splits and tokenises; `paths` are the files themselves.
+ * Reads, splits and tokenises.
+ * @param given the tokenizer to use; without one the recipe's vocabulary decides
  * @throws UserError for bad data, or data from which nothing can be learned
  */
-export function loadCorpus(
-  paths: readonly string[],
-  recipe: Recipe,
-  tokenizer: Tokenizer,
-  skipBadLines: boolean,
-): Corpus {
-  const { entries, skipped } = readEntries(paths, { skipBadLines });
-  const split = splitEntries(entries, recipe.validation, recipe.seed);
-  if (recipe.validation > 0 && split.validation.length === 0) {
+export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer): Corpus {
+  const { training: paths, skipBadLines } = files;
+  const { entries: own, skipped } = readEntries(paths, { skipBadLines });
+  const aside = files.validation.length === 0
+    ? { entries: [], skipped: [] }
+    : readEntries(files.validation, { skipBadLines });
+  const entries = [...own, ...aside.entries];
+  const split = splitEntries(own, recipe.validation, recipe.seed);
+  split.validation.push(...aside.entries.map((_, i) => own.length + i));
+  const tokenizer = given ?? tokenizerFor(recipe, split.training.map((i) => entries[i]!));
+  if (recipe.validation > 0 && split.validation.length === aside.entries.length) {
     throw new UserError(
       `${
         paths.join(", ")
@@ -48,11 +68,25 @@ export function loadCorpus(
   return {
     training: training.examples.filter(isLearnable),
     validation: validation.examples.filter(isLearnable),
-    turns: usualTurns(entries),
+    tokenizer,
+    turns: usualTurns(own),
     truncated: training.truncated + validation.truncated,
-    skipped,
+    skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
   };
+}
+
+/** GPT-2's tokenizer, or one for what the model learns from. */
+function tokenizerFor(recipe: Recipe, entries: readonly Entry[]): Tokenizer {
+  const gpt2 = loadTokenizer();
+  if (recipe.vocabulary === "gpt2") return gpt2;
+  const texts = entries.flatMap((entry) =>
+    entry.kind === "text" ? [entry.text] : recipe.formats.flatMap(({ name }) =>
+      // Runs are encoded one by one, as examples are.
+      render(formats[name], entry.messages).map(({ text }) => text)
+    )
+  );
+  return new CompactTokenizer(gpt2, vocabularyOf(texts, gpt2));
 }
 
 /** The 90th percentile of the conversations' answers; 1 without conversations. */

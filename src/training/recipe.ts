@@ -10,7 +10,11 @@ export interface Recipe {
   readonly model: Preset | null;
   /** Files under data/, or the user's own. */
   readonly corpus: readonly string[];
+  /** Files that are set aside as they are, beside what `validation` sets aside. */
+  readonly validationCorpus: readonly string[];
   readonly formats: readonly FormatChoice[];
+  /** GPT-2's tokens, or only those that the corpus uses and all bytes. */
+  readonly vocabulary: "gpt2" | "corpus";
   /** Longest example in tokens, the end-of-text token counted. */
   readonly maxTokens: number;
   /** Whether texts end in the end-of-text token. Without it a model never learns to stop. */
@@ -45,6 +49,8 @@ export interface Recipe {
   /** Largest norm of the gradient. */
   readonly clip: number;
   readonly dropout: number;
+  /** Probability that a token of what the user says is hidden from the model, as an unknown one. */
+  readonly wordDropout: number;
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "never";
   readonly patience: number;
@@ -57,6 +63,8 @@ export interface Recipe {
 /** What the recipes of the original experiment have in common. */
 const ORIGINAL = {
   model: "124m",
+  validationCorpus: [],
+  vocabulary: "gpt2",
   endOfText: true,
   augment: false,
   promptLossWeight: 1,
@@ -71,6 +79,7 @@ const ORIGINAL = {
   scheduleEpochs: 0,
   epsilon: 1e-8,
   dropout: 0.1,
+  wordDropout: 0,
   stopOn: "never",
   patience: 0,
   seed: 42,

@@ -31,6 +31,8 @@ export interface RunState {
   readonly init: string | null;
   /** The data files. */
   readonly data: readonly string[];
+  /** The files that are set aside as they are. */
+  readonly validationData: readonly string[];
   readonly skipBadLines: boolean;
   readonly fingerprint: string;
   readonly progress: Progress;

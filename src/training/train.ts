@@ -2,12 +2,18 @@
 
 import process from "node:process";
 import { saveCheckpoint } from "../checkpoint/mod.ts";
-import { batchesOf, collate, type Example, totalWeight } from "../data/mod.ts";
+import { batchesOf, collate, type Example, hideWords, totalWeight } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import { generateBatch, GREEDY } from "../generation/mod.ts";
 import type { GPT, LossSums } from "../model/mod.ts";
-import { shuffled } from "../random.ts";
-import { formats, renderPrompt, stopTexts, type Tokenizer } from "../tokenizer/mod.ts";
+import { mixedSeed, randomNumbers, shuffled } from "../random.ts";
+import {
+  CompactTokenizer,
+  formats,
+  renderPrompt,
+  stopTexts,
+  type Tokenizer,
+} from "../tokenizer/mod.ts";
 import type { Corpus } from "./corpus.ts";
 import type { EpochEvent, TrainingEvent } from "./events.ts";
 import type { Recipe } from "./recipe.ts";
@@ -93,7 +99,17 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
   const size = recipe.batchSize * recipe.accumulate;
   const chosen = order.subarray(progress.epochStep * size, (progress.epochStep + 1) * size);
   const batches = chunks(Array.from(chosen, (i) => corpus.training[i]!), recipe.batchSize)
-    .map(collate);
+    .map((examples, microStep) => {
+      const batch = collate(examples);
+      if (recipe.wordDropout > 0) {
+        hideWords(batch, examples, {
+          p: recipe.wordDropout,
+          unknown: corpus.tokenizer.special.unknown,
+          random: randomNumbers(mixedSeed(recipe.seed, progress.step, microStep)),
+        });
+      }
+      return batch;
+    });
   const normalizer = batches.reduce((sum, batch) => sum + totalWeight(batch), 0);
   const sums = batches.map((batch, microStep) =>
     model.accumulate(batch, {
@@ -220,6 +236,7 @@ function metadataOf({ corpus, state }: TrainOptions) {
   return {
     format,
     turns: corpus.turns,
+    ...(corpus.tokenizer instanceof CompactTokenizer ? { vocabulary: corpus.tokenizer.kept } : {}),
     step: progress.step,
     epoch: progress.epoch,
     recipe: { name: recipeName, init, ...recipe },

@@ -200,6 +200,7 @@ Deno.test("collate: ragged, targets shifted, no loss where nothing weighs", () =
     entry: 0,
     format: null,
     truncated: false,
+    user: new Uint8Array(tokens.length),
   });
   const batch = collate([example([1, 2, 3], [1, 0, 0.5]), example([4, 5], [1, 1])]);
   assertEquals(batch.tokens, Int32Array.of(1, 2, 4));

@@ -73,7 +73,8 @@ export async function validate(
   data: string,
   recipe: Partial<Recipe> = {},
 ): Promise<number | null> {
-  const corpus = loadCorpus([data], { ...RECIPE, ...recipe }, loadTokenizer(), false);
+  const files = { training: [data], validation: [], skipBadLines: false };
+  const corpus = loadCorpus(files, { ...RECIPE, ...recipe }, loadTokenizer());
   const runtime = await Runtime.start({ threads: 1 });
   try {
     const { configuration } = readCheckpointInfo(checkpoint);
@@ -98,7 +99,8 @@ export async function runTraining(
   const recipe: Recipe = { ...RECIPE, ...options.recipe };
   const tokenizer = loadTokenizer();
   const data = [writeData(directory)];
-  const corpus = loadCorpus(data, recipe, tokenizer, false);
+  const files = { training: data, validation: [], skipBadLines: false };
+  const corpus = loadCorpus(files, recipe, tokenizer);
   const runtime = await Runtime.start({ threads: options.threads ?? 1 });
   try {
     const { dropout } = recipe;
@@ -115,6 +117,7 @@ export async function runTraining(
       recipe,
       init: null,
       data,
+      validationData: [],
       skipBadLines: false,
       fingerprint: corpus.fingerprint,
       progress: startOfRun(),
