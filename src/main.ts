@@ -31,6 +31,10 @@ const commands: Record<string, { readonly summary: string; load(): Promise<Comma
     load: () => import("./commands/generate.ts"),
   },
   eval: { summary: "measure a model's loss on data", load: () => import("./commands/eval.ts") },
+  "check-data": {
+    summary: "find duplicates, leaks, contradictions and faults in data",
+    load: () => import("./commands/check_data.ts"),
+  },
   info: {
     summary: "show a model's size and the memory it needs",
     load: () => import("./commands/info.ts"),

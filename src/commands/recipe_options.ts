@@ -124,7 +124,6 @@ type RecipeValues = Values<typeof RECIPE_OPTIONS>;
 
 /** The field of a recipe that an option overrides. */
 function fieldOf(option: string): string {
-  if (option === "validation-data") return "validationCorpus";
   return option === "data"
     ? "corpus"
     : option.replaceAll(/-(.)/g, (_, c: string) => c.toUpperCase());
@@ -146,9 +145,9 @@ export function givenOptions(values: RecipeValues): (keyof RecipeValues)[] {
 export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   const changes = givenOptions(values).map((name) => [fieldOf(name), convert(name, values[name])]);
   // Own data are not judged by the recipe's validation files.
-  const own = values.data.length > 0 ? { validationCorpus: [] } : {};
+  const own = values.data.length > 0 ? { validationData: [] } : {};
   const changed: Recipe = { ...recipe, ...own, ...Object.fromEntries(changes) };
-  const aside = changed.validation > 0 || changed.validationCorpus.length > 0;
+  const aside = changed.validation > 0 || changed.validationData.length > 0;
   if (changed.stopOn === "validation" && !aside) {
     throw new UserError("--stop-on validation needs --validation above 0 or --validation-data");
   }

@@ -89,7 +89,7 @@ function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
 
 /** Paths of what a recipe sets aside as it is. */
 function validationFiles(recipe: Recipe, own: readonly string[]): string[] {
-  return own.length > 0 ? own.map(absolute) : recipe.validationCorpus.map(dataPath);
+  return own.length > 0 ? own.map(absolute) : recipe.validationData.map(dataPath);
 }
 
 function absolute(path: string): string {

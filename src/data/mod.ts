@@ -1,6 +1,15 @@
 // The data pipeline: files to entries, entries to examples, examples to batches.
 
 export { batchesOf, collate, hideWords, type RaggedBatch, totalWeight } from "./batch.ts";
+export {
+  type CorpusFile,
+  type CurationOptions,
+  type Fault,
+  type FaultKind,
+  findFaults,
+  likeness,
+  shinglesOf,
+} from "./curation.ts";
 export type { Conversation, Entry, Labels, PlainText } from "./entry.ts";
 export {
   type Example,

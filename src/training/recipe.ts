@@ -11,7 +11,7 @@ export interface Recipe {
   /** Files under data/, or the user's own. */
   readonly corpus: readonly string[];
   /** Files that are set aside as they are, beside what `validation` sets aside. */
-  readonly validationCorpus: readonly string[];
+  readonly validationData: readonly string[];
   readonly formats: readonly FormatChoice[];
   /** GPT-2's tokens, or only those that the corpus uses and all bytes. */
   readonly vocabulary: "gpt2" | "corpus";
@@ -63,7 +63,7 @@ export interface Recipe {
 /** What the recipes of the original experiment have in common. */
 const ORIGINAL = {
   model: "124m",
-  validationCorpus: [],
+  validationData: [],
   vocabulary: "gpt2",
   endOfText: true,
   augment: false,
