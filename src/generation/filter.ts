@@ -133,7 +133,8 @@ export class ResponseFilter {
       this.#mark ??= this.#shown;
       settled = Math.min(settled, Math.max(this.#mark, lastSentenceEnd(this.#text)));
     }
-    return { shown: this.#show(settled), ended: false };
+    // White space waits for what follows it.
+    return { shown: this.#show(this.#text.slice(0, settled).trimEnd().length), ended: false };
   }
 
   /** Nothing more comes. `cut`: because of the length limit. */
@@ -160,7 +161,8 @@ export class ResponseFilter {
   #remove(rule: RuleName, at: number): void {
     const keep = Math.max(at, this.#shown);
     this.removals.push({ rule, removed: this.#text.slice(keep) });
-    this.#text = this.#text.slice(0, keep).trimEnd();
+    const trimmed = this.#text.slice(0, keep).trimEnd().length;
+    this.#text = this.#text.slice(0, Math.max(trimmed, this.#shown));
   }
 
   #show(end: number): string {

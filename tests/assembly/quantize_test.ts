@@ -100,8 +100,10 @@ Deno.test("gemv in bf16 and int8: within bounds of the held weight's product; a 
       const expected = linear(x, exact, bias, 5, inputs, outputs);
       const xs = norms(x, inputs, "rows"), ws = norms(exact, outputs, "columns");
       // 14-bit activations: each is off by at most half of its row's largest magnitude / 8191.
-      const peak = Array.from({ length: 5 }, (_, row) =>
-        Math.max(...x.subarray(row * inputs, (row + 1) * inputs).map(Math.abs)));
+      const peak = Array.from(
+        { length: 5 },
+        (_, row) => Math.max(...x.subarray(row * inputs, (row + 1) * inputs).map(Math.abs)),
+      );
       const bound = (i: number) => {
         const row = Math.floor(i / outputs), column = i % outputs;
         const size = xs[row]! * ws[column]! + Math.abs(bias[column]!);
