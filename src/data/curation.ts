@@ -80,7 +80,7 @@ export function findFaults(files: readonly CorpusFile[], o: CurationOptions): Fa
 }
 
 /** Marks of text that was decoded with the wrong encoding, or never was text. */
-const BROKEN = /\uFFFD|[\u0000-\u0008\u000B-\u001F\u007F]|\u00C3[\u0080-\u00BF]|\u00E2\u20AC/;
+const BROKEN = /\uFFFD|(?![\n\r\t])\p{Cc}|\u00C3[\u0080-\u00BF]|\u00E2\u20AC/u;
 
 function itemFaults({ text, answer, source }: Item, o: CurationOptions): Fault[] {
   const whole = answer === null ? text : `${text}\n${answer}`;
