@@ -24,6 +24,11 @@ export interface Metadata {
   readonly epoch: number;
   /** The recipe as it was really used. */
   readonly recipe?: unknown;
+  /**
+   * When the model is guessing: the least probability of every token of an answer that it should give, and what
+   * to say otherwise.
+   */
+  readonly unsure?: { readonly probability: number; readonly answer: string };
   /** The GPT-2 tokens of a compact vocabulary, ascending; absent for GPT-2's own. */
   readonly vocabulary?: readonly number[];
 }
@@ -141,8 +146,15 @@ function metadataOf(value: unknown, path: string, vocabularySize: number): Metad
     step: Number(fields.step ?? 0),
     epoch: Number(fields.epoch ?? 0),
     recipe: fields.recipe,
+    ...unsureField(fields.unsure),
     ...vocabularyField(fields.vocabulary, path, vocabularySize),
   };
+}
+
+function unsureField(value: unknown): Pick<Metadata, "unsure"> {
+  const { probability, answer } = (value ?? {}) as Record<string, unknown>;
+  if (typeof probability !== "number" || typeof answer !== "string") return {};
+  return { unsure: { probability, answer } };
 }
 
 function vocabularyField(

@@ -10,6 +10,7 @@ import {
   explain,
   FILTER_OPTIONS,
   filterOptions,
+  unsureOption,
 } from "./decoding_options.ts";
 import { type LineInput, standardInput } from "./line_input.ts";
 import { type LoadedModel, loadModel, MODEL_OPTIONS, PRECISION_OPTION } from "./model_options.ts";
@@ -271,6 +272,7 @@ export async function run(args: string[]): Promise<number> {
     options: {
       ...decodingOptions(options, tokenizer),
       filter: filterOptions(options),
+      unsure: unsureOption(options.unsure, metadata),
       retries: options.retries,
       stop: options.stop,
     },

@@ -1,5 +1,6 @@
 // The flags that decide how an answer is generated, and the options that result.
 
+import type { Metadata } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   type DecodingOptions,
@@ -7,6 +8,7 @@ import {
   GREEDY,
   type RuleName,
   ruleNames,
+  type Unsure,
 } from "../generation/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
@@ -159,6 +161,14 @@ export const DECODING_OPTIONS = {
 } as const satisfies OptionTable;
 
 export const FILTER_OPTIONS = {
+  unsure: {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    placeholder: "P",
+    help: "says that it does not know when any word of an answer is less likely than P; " +
+      "as the checkpoint says if not given, 0 for never",
+  },
   "no-filter": {
     type: "string",
     placeholder: "RULES",
@@ -239,6 +249,14 @@ export function filterOptions(o: Values<typeof FILTER_OPTIONS>): FilterOptions {
     );
   }
   return { rules: new Set(ruleNames.filter((name) => !off.includes(name))) };
+}
+
+const DO_NOT_KNOW = "I do not know.";
+
+/** When to say that the model does not know: as flags say, or else the checkpoint. */
+export function unsureOption(given: number | undefined, { unsure }: Metadata): Unsure | undefined {
+  if (given === undefined) return unsure;
+  return given === 0 ? undefined : { probability: given, answer: unsure?.answer ?? DO_NOT_KNOW };
 }
 
 /** What the filter did, a line for each thing. */

@@ -1,6 +1,6 @@
 // deno task eval: how well a checkpoint predicts data, what it answers, and whether that is right.
 
-import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries, UNKNOWN } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   acceptedAnswers,
@@ -15,11 +15,11 @@ import {
   PROBES,
   type TextFigures,
   textFigures,
-  UNKNOWN,
 } from "../evaluation/mod.ts";
 import type { Generated } from "../generation/mod.ts";
 import { type FormatName, formatNames, formats, type Message } from "../tokenizer/mod.ts";
 import { bundledData } from "./bundled.ts";
+import { FILTER_OPTIONS, unsureOption } from "./decoding_options.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type LoadedModel, loadModel, MODEL_OPTIONS, PRECISION_OPTION } from "./model_options.ts";
 import {
@@ -50,6 +50,7 @@ export const command = {
       choices: formatNames,
       help: "how conversations are spelled; as the model was trained if not given",
     },
+    unsure: FILTER_OPTIONS.unsure,
     "answers-only": { type: "boolean", help: "count only what the assistant says" },
     "no-answers": { type: "boolean", help: "only the loss; nothing is generated" },
     "skip-bad-lines": { type: "boolean", help: "leave bad lines out instead of stopping" },
@@ -152,7 +153,7 @@ async function measure(
   }
   const training = trainingEntries(options, loaded);
   const isCopied = training === null ? null : copiedFrom(training.flatMap(textsOf));
-  const setting = { model, tokenizer, signal };
+  const setting = { model, tokenizer, signal, unsure: unsureOption(options.unsure, metadata) };
   const questions = await answerQuestions(entries, training, isCopied, {
     ...setting,
     format: formats[formatName],

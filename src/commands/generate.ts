@@ -25,6 +25,7 @@ import {
   explain,
   FILTER_OPTIONS,
   filterOptions,
+  unsureOption,
 } from "./decoding_options.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { loadModel, MODEL_OPTIONS, PRECISION_OPTION } from "./model_options.ts";
@@ -95,6 +96,7 @@ export async function run(args: string[]): Promise<number> {
     decoding: {
       ...decodingOptions(options, tokenizer),
       filter: filterOptions(options),
+      unsure: raw === undefined ? unsureOption(options.unsure, metadata) : undefined,
       signal: stop.signal,
     },
   };
@@ -149,7 +151,7 @@ async function one(setting: Setting): Promise<number> {
 
 /** Whether an answer ended by itself. */
 function hasStopped({ ending }: Generated): boolean {
-  return ending === "end-of-text" || ending === "stop-text";
+  return ending === "end-of-text" || ending === "stop-text" || ending === "unsure";
 }
 
 /** The last thing that the user says. */

@@ -116,6 +116,14 @@ export const RECIPE_OPTIONS = {
   },
   patience: { type: "integer", minimum: 1, help: "epochs without a better loss before it stops" },
   seed: { type: "integer", minimum: 0, maximum: 2 ** 32 - 1, help: "of weights, order, dropout" },
+  unsure: {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    placeholder: "P",
+    help:
+      "the model is to say that it does not know when any word of an answer is less likely than P",
+  },
   samples: { type: "strings", placeholder: "TEXT", help: "prompt to answer during training" },
   "sample-every": { type: "integer", minimum: 0, help: "epochs between two samples; 0 for none" },
 } as const satisfies OptionTable;

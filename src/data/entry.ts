@@ -9,6 +9,9 @@ export interface Labels {
   readonly category?: string;
 }
 
+/** The intent of questions that the model cannot answer; its answer is to say so. */
+export const UNKNOWN = "unknown";
+
 export interface Conversation extends Labels {
   readonly kind: "conversation";
   readonly messages: readonly Message[];

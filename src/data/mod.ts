@@ -10,7 +10,7 @@ export {
   likeness,
   shinglesOf,
 } from "./curation.ts";
-export type { Conversation, Entry, Labels, PlainText } from "./entry.ts";
+export { type Conversation, type Entry, type Labels, type PlainText, UNKNOWN } from "./entry.ts";
 export {
   type Example,
   type ExampleOptions,

@@ -6,9 +6,6 @@ import { tokenF1 } from "./metrics.ts";
 /** Least likeness of an answer to an accepted one. */
 const LIKE_ENOUGH = 0.6;
 
-/** The intent of questions that the model cannot answer; its answer is to say so. */
-export const UNKNOWN = "unknown";
-
 /** The answers that each intent accepts. */
 export type Answers = ReadonlyMap<string, readonly string[]>;
 

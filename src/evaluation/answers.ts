@@ -1,6 +1,12 @@
 // What a model says: answers to questions, at several temperatures, and figures about them.
 
-import { type DecodingOptions, generateBatch, type Generated, GREEDY } from "../generation/mod.ts";
+import {
+  type DecodingOptions,
+  generateBatch,
+  type Generated,
+  GREEDY,
+  type Unsure,
+} from "../generation/mod.ts";
 import type { GPT } from "../model/mod.ts";
 import {
   type ChatFormat,
@@ -23,6 +29,7 @@ export interface AnswerOptions {
   readonly tokenizer: Tokenizer;
   readonly format: ChatFormat;
   readonly decoding?: Partial<DecodingOptions>;
+  readonly unsure?: Unsure;
   readonly signal?: AbortSignal;
   readonly onAnswer?: (done: number, of: number) => void;
 }
@@ -30,7 +37,7 @@ export interface AnswerOptions {
 /** The model's answers to conversations that end in a user's turn, unfiltered. */
 export async function answerAll(
   conversations: readonly (readonly Message[])[],
-  { model, tokenizer, format, decoding, signal, onAnswer }: AnswerOptions,
+  { model, tokenizer, format, decoding, unsure, signal, onAnswer }: AnswerOptions,
 ): Promise<Generated[]> {
   const { n_positions } = model.configuration;
   const maxTokens = Math.min(ANSWER_TOKENS, n_positions - 1);
@@ -40,6 +47,7 @@ export async function answerAll(
     ...decoding,
     stopTexts: stopTexts(format),
     filter: NO_FILTER,
+    unsure,
   };
   const requests = conversations.map((messages, i) => ({
     // A question that is too long loses its beginning.
@@ -57,7 +65,7 @@ export async function answerAll(
 
 /** Whether an answer ended by itself. */
 export function hasStopped({ ending }: Generated): boolean {
-  return ending === "end-of-text" || ending === "stop-text";
+  return ending === "end-of-text" || ending === "stop-text" || ending === "unsure";
 }
 
 export interface TextFigures {

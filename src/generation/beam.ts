@@ -9,6 +9,7 @@ import {
   AnswerText,
   type Ending,
   type Generated,
+  logSumExp,
   processorFor,
   type WriterOptions,
 } from "./writer.ts";
@@ -38,11 +39,7 @@ interface Candidate {
 
 /** Subtracts log(sum(exp(logits))), so that they are log-probabilities. */
 export function logSoftmax(logits: Float32Array): void {
-  let highest = -Infinity;
-  for (let i = 0; i < logits.length; i++) if (logits[i]! > highest) highest = logits[i]!;
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - highest);
-  const total = highest + Math.log(sum);
+  const total = logSumExp(logits);
   for (let i = 0; i < logits.length; i++) logits[i]! -= total;
 }
 

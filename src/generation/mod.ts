@@ -49,4 +49,11 @@ export {
   retryOptions,
 } from "./session.ts";
 export { StopScanner } from "./stop.ts";
-export { AnswerText, type Ending, type Generated, Writer, type WriterOptions } from "./writer.ts";
+export {
+  AnswerText,
+  type Ending,
+  type Generated,
+  type Unsure,
+  Writer,
+  type WriterOptions,
+} from "./writer.ts";

@@ -7,16 +7,25 @@ import type { DecodingOptions } from "./options.ts";
 import { sampler } from "./sampling.ts";
 import { StopScanner } from "./stop.ts";
 
+/** What to say instead of an answer that the model itself holds to be unlikely. */
+export interface Unsure {
+  /** Least probability of every token of an answer that is given. */
+  readonly probability: number;
+  readonly answer: string;
+}
+
 export interface WriterOptions extends DecodingOptions {
   readonly stopTexts: readonly string[];
   /** What is taken away from the answer; all rules when absent. */
   readonly filter?: FilterOptions;
   /** Called with text as soon as it is certain to stay. */
   readonly onText?: (piece: string) => void;
+  /** With this, an answer is shown only when it is whole: any token may show that the model is guessing. */
+  readonly unsure?: Unsure;
 }
 
 /** Why a text ended. */
-export type Ending = "end-of-text" | "stop-text" | "filter" | "length" | "aborted";
+export type Ending = "end-of-text" | "stop-text" | "filter" | "length" | "unsure" | "aborted";
 
 export interface Generated {
   readonly text: string;
@@ -79,6 +88,15 @@ export class AnswerText {
   }
 }
 
+/** log(sum(exp(logits))) */
+export function logSumExp(logits: Float32Array): number {
+  let highest = -Infinity;
+  for (let i = 0; i < logits.length; i++) if (logits[i]! > highest) highest = logits[i]!;
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - highest);
+  return highest + Math.log(sum);
+}
+
 /** Writes one answer behind a prompt, token by token. */
 export class Writer {
   readonly tokens: number[] = [];
@@ -95,13 +113,18 @@ export class Writer {
     this.#all = [...prompt];
     this.#process = processorFor(options, tokenizer);
     this.#choose = sampler(options);
-    this.#text = new AnswerText(tokenizer, options);
+    const { unsure, onText } = options;
+    this.#text = new AnswerText(tokenizer, { ...options, onText: unsure ? undefined : onText });
   }
 
   /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
   take(logits: Float32Array): Ending | null {
+    const { unsure } = this.options;
+    const total = unsure === undefined ? 0 : logSumExp(logits);
+    const raw = unsure === undefined ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
+    if (raw !== null && Math.exp(raw[token]! - total) < unsure!.probability) return "unsure";
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);
     this.#all.push(token);
@@ -112,6 +135,12 @@ export class Writer {
 
   /** The answer. */
   finish(ending: Ending): Generated {
-    return { ...this.#text.finish(ending), tokens: this.tokens, ending };
+    const { unsure, onText } = this.options;
+    if (unsure === undefined) return { ...this.#text.finish(ending), tokens: this.tokens, ending };
+    const answer = ending === "unsure"
+      ? { text: unsure.answer, removals: [] }
+      : this.#text.finish(ending);
+    if (answer.text !== "") onText?.(answer.text);
+    return { ...answer, tokens: this.tokens, ending };
   }
 }

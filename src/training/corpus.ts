@@ -1,6 +1,13 @@
 // From a recipe's files to the examples that a run trains and validates on.
 
-import { type Entry, type Example, makeExamples, readEntries, splitEntries } from "../data/mod.ts";
+import {
+  type Entry,
+  type Example,
+  makeExamples,
+  readEntries,
+  splitEntries,
+  UNKNOWN,
+} from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   CompactTokenizer,
@@ -19,6 +26,8 @@ export interface Corpus {
   readonly validation: readonly Example[];
   /** Questions with their answers that nine in ten conversations stay within: what a chat may rely on. */
   readonly turns: number;
+  /** What the data answer to questions of the intent "unknown", or null. */
+  readonly doNotKnow: string | null;
   /** Texts that were cut to the recipe's length. */
   readonly truncated: number;
   /** Lines left out of the files. */
@@ -70,10 +79,19 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     validation: validation.examples.filter(isLearnable),
     tokenizer,
     turns: usualTurns(own),
+    doNotKnow: doNotKnow(own),
     truncated: training.truncated + validation.truncated,
     skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
   };
+}
+
+function doNotKnow(entries: readonly Entry[]): string | null {
+  for (const entry of entries) {
+    if (entry.kind !== "conversation" || entry.intent !== UNKNOWN) continue;
+    return entry.messages.findLast(({ role }) => role === "assistant")?.content ?? null;
+  }
+  return null;
 }
 
 /** GPT-2's tokenizer, or one for what the model learns from. */

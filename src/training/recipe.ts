@@ -55,6 +55,8 @@ export interface Recipe {
   readonly stopOn: "validation" | "training" | "never";
   readonly patience: number;
   readonly seed: number;
+  /** Least probability of every token of an answer that the model gives; else it says that it does not know. */
+  readonly unsure: number;
   /** Prompts answered during training, and after how many epochs again; 0 for never. */
   readonly samples: readonly string[];
   readonly sampleEvery: number;
@@ -83,6 +85,7 @@ const ORIGINAL = {
   stopOn: "never",
   patience: 0,
   seed: 42,
+  unsure: 0,
   samples: ["Hello", "What is Python?"],
   sampleEvery: 5,
 } as const satisfies Partial<Recipe>;

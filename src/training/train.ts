@@ -236,6 +236,9 @@ function metadataOf({ corpus, state }: TrainOptions) {
   return {
     format,
     turns: corpus.turns,
+    ...(recipe.unsure > 0
+      ? { unsure: { probability: recipe.unsure, answer: corpus.doNotKnow ?? "I do not know." } }
+      : {}),
     ...(corpus.tokenizer instanceof CompactTokenizer ? { vocabulary: corpus.tokenizer.kept } : {}),
     step: progress.step,
     epoch: progress.epoch,
