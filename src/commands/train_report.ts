@@ -131,7 +131,10 @@ export function terminalReporter(): Reporter {
           validation = event.validation_loss;
           line(
             `epoch ${event.epoch}: loss ${event.train_loss.toFixed(4)}` +
-              (validation === null ? "" : `, validation ${validation.toFixed(4)}`) +
+              (validation === null
+                ? ""
+                : `, validation ${validation.toFixed(4)}, on the same footing training ` +
+                  event.learned_loss.toFixed(4)) +
               (event.best && validation !== null ? " (best)" : ""),
           );
           break;
@@ -156,6 +159,10 @@ export function terminalReporter(): Reporter {
           const early = event.reason === "early-stop"
             ? `stopped early, no better since epoch ${event.best?.epoch}: `
             : "done: ";
+          if (event.verdict !== null) {
+            const { words, advice } = event.verdict;
+            line(`verdict: ${words}${advice.length === 0 ? "" : `. Try ${advice.join(" or ")}`}`);
+          }
           line(`${early}${took}. Talk to it with ${invocation("chat")} --weights ${directory}`);
         }
       }

@@ -1,5 +1,7 @@
 // What a run tells whoever watches it.
 
+import type { Verdict } from "./verdict.ts";
+
 /** After an optimiser step. */
 export interface StepEvent {
   readonly event: "step";
@@ -23,6 +25,8 @@ export interface EpochEvent {
   readonly train_loss: number;
   /** The same without label smoothing. */
   readonly train_cross_entropy: number;
+  /** Mean cross-entropy of a sample of the training texts on the footing of `validation_loss`. */
+  readonly learned_loss: number;
   /** Mean cross-entropy without dropout or smoothing; null without validation data. */
   readonly validation_loss: number | null;
   /** Whether it is the best so far of what is watched. */
@@ -51,6 +55,8 @@ export interface DoneEvent {
   readonly seconds: number;
   readonly steps: number;
   readonly best: { readonly value: number; readonly epoch: number } | null;
+  /** What the losses say; null for an interrupted run. */
+  readonly verdict: Verdict | null;
   readonly peak_rss_bytes: number;
 }
 

@@ -6,3 +6,10 @@ export { type Recipe, type RecipeName, recipes, type ScheduleName } from "./reci
 export { learningRateAt } from "./schedule.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
 export { largestBatch, stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";
+export {
+  type EpochLosses,
+  type RunFacts,
+  type Verdict,
+  type VerdictKind,
+  verdictOf,
+} from "./verdict.ts";

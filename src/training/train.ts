@@ -1,5 +1,6 @@
 // The training loop: epochs of optimiser steps, validation, early stopping, checkpoints.
 
+import { type EpochLosses, verdictOf } from "./verdict.ts";
 import process from "node:process";
 import { saveCheckpoint } from "../checkpoint/mod.ts";
 import { batchesOf, collate, type Example, hideWords, totalWeight } from "../data/mod.ts";
@@ -87,8 +88,17 @@ export async function train(options: TrainOptions): Promise<void> {
     seconds: progress.seconds,
     steps: progress.step,
     best: progress.best,
+    verdict: progress.finished === null ? null : verdictOf(epochsOf(options.history), {
+      recipe,
+      trainingTexts: corpus.training.length,
+    }),
     peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
   });
+}
+
+/** The epochs of a run's history. */
+function epochsOf(history: readonly string[]): EpochLosses[] {
+  return history.map((line) => JSON.parse(line)).filter(({ event }) => event === "epoch");
 }
 
 /** One optimiser step over its share of the epoch's order. */
@@ -180,6 +190,16 @@ export function validationLoss(model: GPT, examples: readonly Example[]): number
   return sums.crossEntropy / sums.weight;
 }
 
+/** Tokens of the training texts that each epoch's loss is measured on anew. */
+const FOOTING_TOKENS = 4096;
+
+/** Training texts evenly spread over the corpus: whose loss stands beside validation's. */
+function footing({ training }: Corpus): readonly Example[] {
+  const tokens = training.reduce((sum, example) => sum + example.tokens.length, 0);
+  const every = Math.max(1, Math.ceil(tokens / FOOTING_TOKENS));
+  return training.filter((_, i) => i % every === 0);
+}
+
 /** Validates, decides whether to go on, keeps the best, lets the model speak. */
 async function endEpoch(options: TrainOptions): Promise<void> {
   const { model, corpus, state, onEvent } = options;
@@ -188,6 +208,7 @@ async function endEpoch(options: TrainOptions): Promise<void> {
   const train_loss = progress.epochLoss / progress.epochWeight;
   const train_cross_entropy = progress.epochCrossEntropy / progress.epochWeight;
   const validation_loss = validationLoss(model, corpus.validation);
+  const learned_loss = validationLoss(model, footing(corpus))!;
   checkFinite("validation loss", validation_loss ?? 0, progress.step);
   closeEpoch(progress);
   const watched = recipe.stopOn === "training" ? train_loss : validation_loss ?? train_loss;
@@ -200,6 +221,7 @@ async function endEpoch(options: TrainOptions): Promise<void> {
     step: progress.step,
     train_loss,
     train_cross_entropy,
+    learned_loss,
     validation_loss,
     best: improved,
   };
