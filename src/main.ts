@@ -31,6 +31,10 @@ const commands: Record<string, { readonly summary: string; load(): Promise<Comma
     load: () => import("./commands/generate.ts"),
   },
   eval: { summary: "measure a model's loss on data", load: () => import("./commands/eval.ts") },
+  compare: {
+    summary: "train several recipes on the same data and seeds, and compare them",
+    load: () => import("./commands/compare.ts"),
+  },
   "check-data": {
     summary: "find duplicates, leaks, contradictions and faults in data",
     load: () => import("./commands/check_data.ts"),

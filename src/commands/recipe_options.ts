@@ -64,6 +64,13 @@ export const RECIPE_OPTIONS = {
     maximum: 0.9,
     help: "share of the conversations to set aside",
   },
+  "split-by": {
+    type: "string",
+    placeholder: "UNIT",
+    choices: ["conversation", "text"],
+    help: "what stays on one side: a conversation in all its spellings, or only each text, which " +
+      "lets validation see answers that were trained on",
+  },
   epochs: { type: "integer", minimum: 1, maximum: 100000, help: "times through the data" },
   "batch-size": { type: "integer", minimum: 1, maximum: 4096, help: "texts in a batch" },
   accumulate: { type: "integer", minimum: 1, maximum: 4096, help: "batches in a step" },

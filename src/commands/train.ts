@@ -70,7 +70,7 @@ type Options = Values<typeof command.options> & { positional: string[] };
 const ADDRESSABLE = 2 ** 32;
 
 /** A run about to begin or to go on. */
-interface Run {
+export interface Run {
   readonly directory: string;
   readonly state: Omit<RunState, "fingerprint">;
   /** What a resumed run's data must still be; null for a new run. */
@@ -250,16 +250,17 @@ function interruption(onFirst: () => void): AbortSignal {
   return controller.signal;
 }
 
-export async function run(args: string[]): Promise<number> {
-  const options = parseOptions(command, args);
-  if (options.positional.length > (options.resume ? 1 : 0)) {
-    throw new UserError(
-      `unexpected argument ${options.positional.at(-1)}; data is given with --data`,
-    );
-  }
-  const { directory, state, fingerprint, history, configuration: base, weights } = options.resume
-    ? resumeRun(options)
-    : beginRun(options);
+/** Loads a run's corpus and model, trains, and leaves the result in its directory. */
+export async function perform(
+  run: Run,
+  o: {
+    readonly threads: number | undefined;
+    readonly saveEvery: number;
+    readonly report: Reporter;
+    readonly signal: AbortSignal;
+  },
+): Promise<{ readonly corpus: Corpus; readonly seconds: number }> {
+  const { directory, state, fingerprint, history, configuration: base, weights } = run;
   const files = {
     training: state.data,
     validation: state.validationData,
@@ -268,25 +269,21 @@ export async function run(args: string[]): Promise<number> {
   const known = weights === null ? undefined : tokenizerOf(readCheckpointInfo(weights).metadata);
   const corpus = loadCorpus(files, state.recipe, known);
   const { tokenizer } = corpus;
-  const configuration = {
-    ...base,
-    vocab_size: weights === null ? tokenizer.vocabularySize : base.vocab_size,
-  };
+  const vocab_size = weights === null ? tokenizer.vocabularySize : base.vocab_size;
+  const configuration = { ...base, vocab_size };
   if (fingerprint !== null && fingerprint !== corpus.fingerprint) {
     throw new UserError(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,
     );
   }
   checkMemory(configuration, state.recipe, corpus);
-  const runtime = await Runtime.start({ threads: options.threads });
-  const model = new GPT(runtime, configuration, { training: true });
-  const report: Reporter = options.json ? jsonReporter() : terminalReporter();
-  report.start({ directory, state, corpus, configuration, runtime });
-  if (weights === null) model.initialize(state.recipe.seed);
-  else loadParameters(weights, model);
-  if (options.resume) loadMoments(`${directory}/last`, model);
-  const signal = interruption(() => report.interrupted());
+  const runtime = await Runtime.start({ threads: o.threads });
   try {
+    const model = new GPT(runtime, configuration, { training: true });
+    o.report.start({ directory, state, corpus, configuration, runtime });
+    if (weights === null) model.initialize(state.recipe.seed);
+    else loadParameters(weights, model);
+    if (fingerprint !== null) loadMoments(`${directory}/last`, model);
     await train({
       model,
       tokenizer,
@@ -294,12 +291,33 @@ export async function run(args: string[]): Promise<number> {
       state: { ...state, fingerprint: corpus.fingerprint },
       directory,
       history,
-      saveEvery: options["save-every"] ?? 0,
-      signal,
-      onEvent: (event) => report.event(event),
+      saveEvery: o.saveEvery,
+      signal: o.signal,
+      onEvent: (event) => o.report.event(event),
     });
   } finally {
     runtime.close();
   }
-  return signal.aborted && state.progress.finished === null ? 130 : 0;
+  return { corpus, seconds: state.progress.seconds };
+}
+
+/** The run that arguments of train ask for. */
+export function planRun(args: readonly string[]): Run {
+  const options = parseOptions(command, args);
+  if (options.positional.length > (options.resume ? 1 : 0)) {
+    throw new UserError(
+      `unexpected argument ${options.positional.at(-1)}; data is given with --data`,
+    );
+  }
+  return options.resume ? resumeRun(options) : beginRun(options);
+}
+
+export async function run(args: string[]): Promise<number> {
+  const options = parseOptions(command, args);
+  const planned = planRun(args);
+  const report: Reporter = options.json ? jsonReporter() : terminalReporter();
+  const signal = interruption(() => report.interrupted());
+  const saveEvery = options["save-every"] ?? 0;
+  await perform(planned, { threads: options.threads, saveEvery, report, signal });
+  return signal.aborted && planned.state.progress.finished === null ? 130 : 0;
 }

@@ -9,6 +9,7 @@ import {
   UNKNOWN,
 } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
+import { shuffled } from "../random.ts";
 import {
   CompactTokenizer,
   formats,
@@ -56,10 +57,11 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     ? { entries: [], skipped: [] }
     : readEntries(files.validation, { skipBadLines });
   const entries = [...own, ...aside.entries];
-  const split = splitEntries(own, recipe.validation, recipe.seed);
+  const leaks = recipe.splitBy === "text";
+  const split = splitEntries(own, leaks ? 0 : recipe.validation, recipe.seed);
   split.validation.push(...aside.entries.map((_, i) => own.length + i));
   const tokenizer = given ?? tokenizerFor(recipe, split.training.map((i) => entries[i]!));
-  if (recipe.validation > 0 && split.validation.length === aside.entries.length) {
+  if (!leaks && recipe.validation > 0 && split.validation.length === aside.entries.length) {
     throw new UserError(
       `${
         paths.join(", ")
@@ -71,6 +73,7 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     ...recipe,
     augment: false,
   });
+  if (leaks) moveTexts(training.examples, validation.examples, recipe);
   if (!training.examples.some(isLearnable)) {
     throw new UserError(`${paths.join(", ")}: no text has a token to learn`);
   }
@@ -84,6 +87,16 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
   };
+}
+
+/** Sets texts aside after they were formatted, as the original experiment did: other spellings stay behind. */
+function moveTexts(from: Example[], to: Example[], { validation, seed }: Recipe): void {
+  const moved = new Set(
+    shuffled(from.length, seed, 0).slice(0, Math.round(validation * from.length)),
+  );
+  to.push(...from.filter((_, i) => moved.has(i)));
+  const rest = from.filter((_, i) => !moved.has(i));
+  from.splice(0, from.length, ...rest);
 }
 
 function doNotKnow(entries: readonly Entry[]): string | null {

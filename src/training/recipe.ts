@@ -25,6 +25,8 @@ export interface Recipe {
   readonly promptLossWeight: number;
   /** Share of the conversations that is set aside. */
   readonly validation: number;
+  /** What stays on one side of the split: a conversation, however it is spelled, or only each text (which leaks). */
+  readonly splitBy: "conversation" | "text";
   readonly epochs: number;
   /** Examples in a micro-batch, and micro-batches in a step. */
   readonly batchSize: number;
@@ -71,6 +73,7 @@ const ORIGINAL = {
   augment: false,
   promptLossWeight: 1,
   validation: 0,
+  splitBy: "conversation",
   accumulate: 1,
   warmupSteps: 0,
   schedule: "constant",
