@@ -46,6 +46,15 @@ export function adamw(
   }
 }
 
+/** Elements 16 * [start, end): to = keep * to + (1 - keep) * from. */
+export function average(start: i32, end: i32, to: usize, from: usize, keep: f32): void {
+  const k = f32x4.splat(keep), rest = f32x4.splat(1 - keep);
+  for (let at = <usize> start << 6; at < <usize> end << 6; at += 16) {
+    const value = f32x4.mul(v128.load(from + at), rest);
+    v128.store(to + at, keep == 0 ? value : madd(v128.load(to + at), k, value));
+  }
+}
+
 /** results[b] (f64) = sum of squares of block b of x [count], blocks [start, end), count % 16 == 0. */
 export function sum_of_squares(start: i32, end: i32, results: usize, x: usize, count: u32): void {
   for (let block = start; block < end; block++) {

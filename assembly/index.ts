@@ -1,7 +1,7 @@
 // All kernels. Those that run on several threads take a half-open range [start, end) of their parallel
 // dimension first; how the range is cut never changes the order in which one element is summed.
 
-export { adamw, column_sums, normal, sum_of_squares } from "./adamw";
+export { adamw, average, column_sums, normal, sum_of_squares } from "./adamw";
 export { attention_backward, attention_cached, attention_forward } from "./attention";
 export { dropout, residual_dropout } from "./dropout";
 export {

@@ -43,7 +43,8 @@ export interface SaveOptions {
   };
 }
 
-const MOMENTS = ["exp_avg", "exp_avg_sq"] as const;
+/** AdamW's moments, and the average of the parameters where a run keeps one. */
+const MOMENTS = ["exp_avg", "exp_avg_sq", "average"] as const;
 const CONFIG = "config.json", MODEL = "model.safetensors";
 const OPTIMIZER = "training/optimizer.safetensors", STATE = "training/state.json";
 const HISTORY = "training/history.jsonl";
@@ -61,7 +62,7 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
     writeSafetensors(`${temporary}/${MODEL}`, sources("parameter", ""));
     if (options.training !== undefined) {
       Deno.mkdirSync(`${temporary}/training`);
-      const moments = MOMENTS.flatMap((kind) => sources(kind, `${kind}.`));
+      const moments = momentsOf(model).flatMap((kind) => sources(kind, `${kind}.`));
       writeSafetensors(`${temporary}/${OPTIMIZER}`, moments);
       writeFlushed(`${temporary}/${STATE}`, JSON.stringify(options.training.state, null, 2) + "\n");
       writeFlushed(`${temporary}/${HISTORY}`, options.training.history);
@@ -205,9 +206,13 @@ export function loadParameters(directory: string, model: GPT): void {
   load(`${directory}/${MODEL}`, model, "parameter", "");
 }
 
-/** Reads AdamW's moments. */
+function momentsOf({ parameters }: GPT): ArrayKind[] {
+  return MOMENTS.filter((kind) => parameters.has(kind));
+}
+
+/** Reads AdamW's moments, and the average. */
 export function loadMoments(directory: string, model: GPT): void {
-  for (const kind of MOMENTS) load(`${directory}/${OPTIMIZER}`, model, kind, `${kind}.`);
+  for (const kind of momentsOf(model)) load(`${directory}/${OPTIMIZER}`, model, kind, `${kind}.`);
 }
 
 function load(path: string, model: GPT, kind: ArrayKind, prefix: string): void {

@@ -64,6 +64,13 @@ export const RECIPE_OPTIONS = {
     maximum: 0.9,
     help: "share of the conversations to set aside",
   },
+  folds: {
+    type: "integer",
+    minimum: 0,
+    maximum: 100,
+    help: "cross-validation: parts of the data, of which --fold is set aside; 0 for none",
+  },
+  fold: { type: "integer", minimum: 1, maximum: 100, help: "the part that is set aside, from 1" },
   "split-by": {
     type: "string",
     placeholder: "UNIT",
@@ -85,7 +92,7 @@ export const RECIPE_OPTIONS = {
   schedule: {
     type: "string",
     placeholder: "NAME",
-    choices: ["constant", "step", "cosine", "linear"],
+    choices: ["constant", "step", "cosine", "linear", "wsd", "plateau"],
     help: "how the rate falls",
   },
   "schedule-by": {
@@ -96,6 +103,12 @@ export const RECIPE_OPTIONS = {
   },
   "schedule-factor": { type: "number", minimum: 0, maximum: 1, help: "step: factor of each fall" },
   "schedule-every": { type: "integer", minimum: 1, help: "step: epochs between two falls" },
+  "schedule-decay": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    help: "wsd: share of the steps in which the rate falls, at the end",
+  },
   "schedule-minimum": { type: "number", minimum: 0, maximum: 1, help: "cosine, linear: last rate" },
   "schedule-epochs": {
     type: "integer",
@@ -105,6 +118,43 @@ export const RECIPE_OPTIONS = {
   beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's decay of the mean" },
   beta2: { type: "number", minimum: 0, maximum: 0.999999, help: "AdamW's decay of the square" },
   epsilon: { type: "number", minimum: 0, maximum: 1, above: true, help: "AdamW's epsilon" },
+  "embedding-noise": {
+    type: "number",
+    minimum: 0,
+    maximum: 100,
+    help: "NEFTune: noise on the embeddings; 5 is usual",
+  },
+  "layer-drop": {
+    type: "number",
+    minimum: 0,
+    maximum: 0.9,
+    help: "probability that a layer is left out of a step",
+  },
+  "freeze-layers": {
+    type: "integer",
+    minimum: 0,
+    help: "first layers, and with them the embeddings, that stay as they are",
+  },
+  averaging: {
+    type: "string",
+    placeholder: "NAME",
+    choices: ["none", "ema", "swa"],
+    help: "weights that are judged and used: the last, their moving average, or the epochs' mean",
+  },
+  "average-decay": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    help: "ema: what each step keeps of the average",
+  },
+  "average-from": { type: "integer", minimum: 1, help: "epoch from which on weights are averaged" },
+  curriculum: {
+    type: "string",
+    placeholder: "NAME",
+    choices: ["none", "length", "rarity"],
+    help: "which texts come first: short ones, or those of frequent words",
+  },
+  "curriculum-epochs": { type: "integer", minimum: 1, help: "epochs until all texts are in" },
   "word-dropout": {
     type: "number",
     minimum: 0,
@@ -162,9 +212,12 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   // Own data are not judged by the recipe's validation files.
   const own = values.data.length > 0 ? { validationData: [] } : {};
   const changed: Recipe = { ...recipe, ...own, ...Object.fromEntries(changes) };
-  const aside = changed.validation > 0 || changed.validationData.length > 0;
+  const aside = changed.validation > 0 || changed.folds > 0 || changed.validationData.length > 0;
   if (changed.stopOn === "validation" && !aside) {
     throw new UserError("--stop-on validation needs --validation above 0 or --validation-data");
+  }
+  if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
+    throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);
   }
   if (changed.stopOn !== "never" && changed.patience < 1) {
     throw new UserError(`--stop-on ${changed.stopOn} needs --patience of at least 1`);

@@ -279,11 +279,14 @@ export async function perform(
   checkMemory(configuration, state.recipe, corpus);
   const runtime = await Runtime.start({ threads: o.threads });
   try {
-    const model = new GPT(runtime, configuration, { training: true });
+    const average = state.recipe.averaging !== "none";
+    const model = new GPT(runtime, configuration, { training: true, average });
     o.report.start({ directory, state, corpus, configuration, runtime });
     if (weights === null) model.initialize(state.recipe.seed);
     else loadParameters(weights, model);
     if (fingerprint !== null) loadMoments(`${directory}/last`, model);
+    // A checkpoint's weights are those to be used; the others lie where the average would.
+    if (state.progress.averaged > 0) model.parameters.swapAverage();
     await train({
       model,
       tokenizer,

@@ -26,4 +26,4 @@ export {
   readPrompts,
   type ReadResult,
 } from "./read.ts";
-export { type Split, splitEntries } from "./split.ts";
+export { foldOf, type Split, splitEntries } from "./split.ts";

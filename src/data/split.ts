@@ -18,6 +18,24 @@ function keyOf(entry: Entry): string {
   return text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, " ").trim();
 }
 
+/** Sets one of `folds` parts of the questions aside, counted from 1; together the parts are everything. */
+export function foldOf(
+  entries: readonly Entry[],
+  folds: number,
+  fold: number,
+  seed: number,
+): Split {
+  const groups = [...Map.groupBy(entries.keys(), (i) => keyOf(entries[i]!)).values()];
+  const aside = new Set(
+    [...shuffled(groups.length, seed, 0)].filter((_, place) => place % folds === fold - 1)
+      .flatMap((group) => groups[group]!),
+  );
+  return {
+    training: [...entries.keys()].filter((i) => !aside.has(i)),
+    validation: [...entries.keys()].filter((i) => aside.has(i)),
+  };
+}
+
 /**
  * Sets about `fraction` of the entries aside, at most so many if the groups allow it; with more than one
  * question, neither side is empty. Deterministic for a seed.

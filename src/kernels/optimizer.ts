@@ -44,6 +44,18 @@ export function adamw(
   );
 }
 
+/** to = keep * to + (1 - keep) * from, over `length` floats (a multiple of 16). */
+export function average(
+  runtime: Runtime,
+  to: number,
+  from: number,
+  length: number,
+  keep: number,
+): void {
+  checkMultiple("average length", length, 16);
+  runtime.pool.run("average", length / 16, ELEMENTS_PER_CHUNK / 16, to, from, keep);
+}
+
 const SQUARES_BLOCK = 65536; // as in assembly/adamw.ts
 
 /** Sum of squares of `length` floats (a multiple of 16), the same for every number of threads. */

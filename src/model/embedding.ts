@@ -20,9 +20,24 @@ export class Embedding {
     const tokenTable = this.parameters.weight("transformer.wte.weight");
     const positionTable = this.parameters.plain("transformer.wpe.weight");
     embeddingForward(pass.runtime, y, tokens, positions, tokenTable, positionTable);
+    this.#addNoise(pass, y);
     const stream = pass.dropout(this.configuration.embd_pdrop, "embedding");
     if (stream.p > 0) dropout(pass.runtime, y, y, stream);
     return y;
+  }
+
+  /** Uniform noise in [-a, a], a = embeddingNoise / sqrt(T C) for a sequence of T tokens. */
+  #addNoise(pass: Pass, y: Tensor): void {
+    const strength = pass.dropoutSeed?.embeddingNoise ?? 0;
+    if (strength === 0) return;
+    const C = this.configuration.n_embd;
+    const values = pass.runtime.f32(y), offsets = pass.runtime.i32(pass.offsets);
+    const random = pass.random("embedding-noise");
+    for (let b = 0; b + 1 < offsets.length; b++) {
+      const start = offsets[b]! * C, end = offsets[b + 1]! * C;
+      const a = strength / Math.sqrt(end - start);
+      for (let i = start; i < end; i++) values[i]! += (2 * random() - 1) * a;
+    }
   }
 
   /** Adds d [N, C], which dropout changes in place, to both tables' gradients */

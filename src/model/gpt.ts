@@ -2,6 +2,7 @@
 
 import {
   adamw,
+  average,
   gatherRows,
   type Precision,
   type Runtime,
@@ -30,11 +31,14 @@ export interface UpdateOptions {
   readonly step: number;
   /** Largest norm of the whole gradient; Infinity to leave it. */
   readonly clip: number;
+  /** The first layers, and with them the embeddings, that stay as they are. */
+  readonly freezeLayers?: number;
 }
 
 interface Activations {
   readonly input: EmbeddingInput;
-  readonly blocks: readonly BlockSaved[];
+  /** null for a layer that was left out. */
+  readonly blocks: readonly (BlockSaved | null)[];
   /** [N, C] the final norm's input. */
   readonly x: Tensor;
   readonly norm: NormSaved;
@@ -52,11 +56,16 @@ export class GPT {
   constructor(
     readonly runtime: Runtime,
     readonly configuration: Configuration,
-    options: { readonly training: boolean; readonly precision?: Precision },
+    options: {
+      readonly training: boolean;
+      readonly precision?: Precision;
+      /** Keeps an average of the parameters; see updateAverage. */
+      readonly average?: boolean;
+    },
   ) {
     validateConfiguration(configuration);
-    const { training, precision } = options;
-    const parameters = new Parameters(runtime, configuration, training, precision);
+    const { training, precision, average } = options;
+    const parameters = new Parameters(runtime, configuration, training, precision, average);
     this.parameters = parameters;
     this.#embedding = new Embedding(parameters, configuration);
     this.blocks = Array.from(
@@ -118,7 +127,8 @@ export class GPT {
       const sums = this.#head.loss(pass, norm.y, batch, { dx: dnorm, gradient: options });
       this.#norm.backward(pass, d, dnorm, x, norm);
       for (let layer = blocks.length - 1; layer >= 0; layer--) {
-        this.blocks[layer]!.backward(pass, d, blocks[layer]!);
+        const saved = blocks[layer]!;
+        if (saved !== null) this.blocks[layer]!.backward(pass, d, saved);
       }
       this.#embedding.backward(pass, d, input);
       return sums;
@@ -128,7 +138,12 @@ export class GPT {
   /** Clips the gradient by its global norm, takes an AdamW step, and zeros the gradients. */
   update(o: UpdateOptions): { gradientNorm: number } {
     const { parameters, runtime } = this;
-    const { length, decayLength } = parameters;
+    const { length } = parameters;
+    const { learning, frozen } = parameters.runs(o.freezeLayers ?? 0);
+    for (const { start, end } of frozen) {
+      const pointer = parameters.array("gradient") + start * 4;
+      runtime.f32({ pointer, shape: [end - start], type: "f32" }).fill(0);
+    }
     const gradientNorm = Math.sqrt(sumOfSquares(runtime, parameters.array("gradient"), length));
     // PyTorch's clip_grad_norm_ adds the same 1e-6.
     const gradientScale = Math.min(1, o.clip / (gradientNorm + 1e-6));
@@ -142,9 +157,15 @@ export class GPT {
         end - start,
         { ...o, gradientScale, weightDecay },
       );
-    step(0, decayLength, o.weightDecay);
-    step(decayLength, length, 0);
+    for (const { start, end, decays } of learning) step(start, end, decays ? o.weightDecay : 0);
     return { gradientNorm };
+  }
+
+  /** average = keep * average + (1 - keep) * parameters */
+  updateAverage(keep: number): void {
+    const { parameters, runtime } = this;
+    const { length } = parameters;
+    average(runtime, parameters.array("average"), parameters.array("parameter"), length, keep);
   }
 
   /** An empty cache for generation. */
@@ -197,7 +218,9 @@ export class GPT {
       positions: this.runtime.integers(batch.positions),
     };
     let x = this.#embedding.forward(pass, input);
-    const blocks = this.blocks.map((block) => {
+    const blocks = this.blocks.map((block, layer) => {
+      // LayerDrop (Fan et al. 2019): a layer left out passes its input on.
+      if (pass.chance("layer", layer) < pass.layerDrop) return null;
       const saved = block.forward(pass, x);
       x = saved.y;
       return saved;

@@ -98,7 +98,15 @@ export function parameterMemory(c: Configuration, precision: Precision = "f32"):
   return parameterTable(c).reduce((sum, p) => sum + memoryLength(p, precision), 0);
 }
 
-export type ArrayKind = "parameter" | "gradient" | "exp_avg" | "exp_avg_sq";
+/** `average` is a mean of the parameters of many steps, where a run keeps one. */
+export type ArrayKind = "parameter" | "gradient" | "exp_avg" | "exp_avg_sq" | "average";
+
+/** A run of tensors that are updated alike, in words of an array. */
+export interface ParameterRun {
+  readonly start: number;
+  readonly end: number;
+  readonly decays: boolean;
+}
 
 interface Placed extends ParameterSpecification {
   /** First float within each array. */
@@ -120,6 +128,7 @@ export class Parameters {
     configuration: Configuration,
     training: boolean,
     readonly precision: Precision = "f32",
+    hasAverage = false,
   ) {
     if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
     let offset = 0, decayLength = 0;
@@ -136,7 +145,40 @@ export class Parameters {
     this.#arrays = { parameter: array() };
     if (training) {
       Object.assign(this.#arrays, { gradient: array(), exp_avg: array(), exp_avg_sq: array() });
+      if (hasAverage) this.#arrays.average = array();
     }
+  }
+
+  /** Whether there is such an array. */
+  has(kind: ArrayKind): boolean {
+    return this.#arrays[kind] !== undefined;
+  }
+
+  /** Lets the parameters and their average change places. */
+  swapAverage(): void {
+    const { parameter, average } = this.#arrays;
+    if (average === undefined) throw new Error("this model keeps no average");
+    this.#arrays.parameter = average;
+    this.#arrays.average = parameter;
+  }
+
+  /** The tensors that learn when the first layers, and with them the embeddings, are frozen; and the others. */
+  runs(frozenLayers: number): { learning: ParameterRun[]; frozen: ParameterRun[] } {
+    const isFrozen = (name: string) => {
+      if (frozenLayers === 0) return false;
+      const layer = /^transformer\.h\.(\d+)\./.exec(name)?.[1];
+      if (layer !== undefined) return Number(layer) < frozenLayers;
+      return name.startsWith("transformer.wte") || name.startsWith("transformer.wpe");
+    };
+    const learning: ParameterRun[] = [], frozen: ParameterRun[] = [];
+    this.table.forEach(({ name, offset, decays }, i) => {
+      const runs = isFrozen(name) ? frozen : learning;
+      const end = this.table[i + 1]?.offset ?? this.length;
+      const last = runs.at(-1);
+      if (last?.end === offset && last.decays === decays) runs.splice(-1, 1, { ...last, end });
+      else runs.push({ start: offset, end, decays });
+    });
+    return { learning, frozen };
   }
 
   /** Byte address of a whole array. */

@@ -1,6 +1,7 @@
 // One pass of a ragged batch through the model: what every layer needs to know beside its input.
 
 import { type DropoutStream, NO_DROPOUT, type Runtime, type Tensor } from "../kernels/mod.ts";
+import { mixedSeed, randomNumbers } from "../random.ts";
 import { streamKeys } from "./random.ts";
 
 /** N tokens of B sequences, one behind the other without padding. */
@@ -20,6 +21,10 @@ export interface DropoutSeed {
   readonly seed: number;
   readonly step: number;
   readonly microStep: number;
+  /** NEFTune (Jain et al. 2023): uniform noise of this / sqrt(T C) on the embeddings. */
+  readonly embeddingNoise?: number;
+  /** Probability that a layer is left out of a pass. */
+  readonly layerDrop?: number;
 }
 
 /** A pass: activations are allocated from the runtime's arena and released by whoever began it. */
@@ -39,6 +44,23 @@ export class Pass {
   /** An uninitialised activation of `channels` per token. */
   allocate(channels: number): Tensor {
     return this.runtime.arena.allocate([this.tokens, channels]);
+  }
+
+  /** Probability that a layer is left out. */
+  get layerDrop(): number {
+    return this.dropoutSeed?.layerDrop ?? 0;
+  }
+
+  /** A number in [0, 1) that belongs to a place in the model and this pass. */
+  chance(place: string, layer: number): number {
+    if (this.dropoutSeed === null) return 1;
+    return this.random(place, layer)();
+  }
+
+  /** Random numbers that belong to a place in the model and this pass. */
+  random(place: string, layer = 0): () => number {
+    const { seed, step, microStep } = this.dropoutSeed!;
+    return randomNumbers(mixedSeed(...streamKeys(seed, place, layer, step, microStep)));
   }
 
   /** The dropout stream of one place in the model. */

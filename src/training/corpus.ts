@@ -3,6 +3,7 @@
 import {
   type Entry,
   type Example,
+  foldOf,
   makeExamples,
   readEntries,
   splitEntries,
@@ -58,7 +59,9 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     : readEntries(files.validation, { skipBadLines });
   const entries = [...own, ...aside.entries];
   const leaks = recipe.splitBy === "text";
-  const split = splitEntries(own, leaks ? 0 : recipe.validation, recipe.seed);
+  const split = recipe.folds > 0
+    ? foldOf(own, recipe.folds, recipe.fold, recipe.seed)
+    : splitEntries(own, leaks ? 0 : recipe.validation, recipe.seed);
   split.validation.push(...aside.entries.map((_, i) => own.length + i));
   const tokenizer = given ?? tokenizerFor(recipe, split.training.map((i) => entries[i]!));
   if (!leaks && recipe.validation > 0 && split.validation.length === aside.entries.length) {

@@ -13,3 +13,4 @@ export {
   type VerdictKind,
   verdictOf,
 } from "./verdict.ts";
+export { difficulties, orderOf } from "./curriculum.ts";

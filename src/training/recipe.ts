@@ -3,7 +3,7 @@
 import type { FormatChoice } from "../data/mod.ts";
 import type { Preset } from "../model/mod.ts";
 
-export type ScheduleName = "constant" | "step" | "cosine" | "linear";
+export type ScheduleName = "constant" | "step" | "cosine" | "linear" | "wsd" | "plateau";
 
 export interface Recipe {
   /** null in a run that took its model, and so its size, from a checkpoint. */
@@ -27,6 +27,9 @@ export interface Recipe {
   readonly validation: number;
   /** What stays on one side of the split: a conversation, however it is spelled, or only each text (which leaks). */
   readonly splitBy: "conversation" | "text";
+  /** Cross-validation: with folds above 0, the fold of this number (from 1) is set aside instead of a share. */
+  readonly folds: number;
+  readonly fold: number;
   readonly epochs: number;
   /** Examples in a micro-batch, and micro-batches in a step. */
   readonly batchSize: number;
@@ -40,7 +43,9 @@ export interface Recipe {
   /** `step`: the rate is multiplied by the factor every so many epochs. */
   readonly scheduleFactor: number;
   readonly scheduleEvery: number;
-  /** `cosine` and `linear`: the last rate, and the epoch in which it is reached; 0 means the run's last. */
+  /** `wsd`: share of the steps in which the rate falls, at the end. */
+  readonly scheduleDecay: number;
+  /** `cosine`, `linear` and `wsd`: the last rate, and the epoch in which it is reached; 0 means the run's last. */
   readonly scheduleMinimum: number;
   readonly scheduleEpochs: number;
   readonly beta1: number;
@@ -53,6 +58,24 @@ export interface Recipe {
   readonly dropout: number;
   /** Probability that a token of what the user says is hidden from the model, as an unknown one. */
   readonly wordDropout: number;
+  /** NEFTune (Jain et al. 2023): noise on the embeddings; 5 is usual, 0 is none. */
+  readonly embeddingNoise: number;
+  /** LayerDrop (Fan et al. 2019): probability that a layer is left out of a step. */
+  readonly layerDrop: number;
+  /** The first layers, and with them the embeddings, that stay as they are. */
+  readonly freezeLayers: number;
+  /**
+   * The weights that are judged and used: those of the last step, their exponential moving average, or the mean
+   * of the epochs' last ones (stochastic weight averaging, Izmailov et al. 2018).
+   */
+  readonly averaging: "none" | "ema" | "swa";
+  /** `ema`: what each step keeps of the average. */
+  readonly averageDecay: number;
+  /** Epoch from which on weights are averaged. */
+  readonly averageFrom: number;
+  /** Which texts come first: none, the short ones, or those of frequent tokens; and epochs until all are in. */
+  readonly curriculum: "none" | "length" | "rarity";
+  readonly curriculumEpochs: number;
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "never";
   readonly patience: number;
@@ -74,17 +97,28 @@ const ORIGINAL = {
   promptLossWeight: 1,
   validation: 0,
   splitBy: "conversation",
+  folds: 0,
+  fold: 1,
   accumulate: 1,
   warmupSteps: 0,
   schedule: "constant",
   scheduleBy: "epoch",
   scheduleFactor: 1,
   scheduleEvery: 1,
+  scheduleDecay: 0.2,
   scheduleMinimum: 0,
   scheduleEpochs: 0,
   epsilon: 1e-8,
   dropout: 0.1,
   wordDropout: 0,
+  embeddingNoise: 0,
+  layerDrop: 0,
+  freezeLayers: 0,
+  averaging: "none",
+  averageDecay: 0.99,
+  averageFrom: 1,
+  curriculum: "none",
+  curriculumEpochs: 3,
   stopOn: "never",
   patience: 0,
   seed: 42,

@@ -8,6 +8,7 @@ type Schedule = Pick<
   | "warmupSteps"
   | "schedule"
   | "scheduleBy"
+  | "scheduleDecay"
   | "scheduleFactor"
   | "scheduleEvery"
   | "scheduleMinimum"
@@ -20,16 +21,30 @@ type Schedule = Pick<
  *   step: rate * factor^(whole periods of scheduleEvery epochs)
  *   cosine: from the rate to the minimum along half a cosine (Loshchilov and Hutter 2017)
  *   linear: from the rate to the minimum in a straight line
+ *   wsd: warm-up, stable, decay: the rate, and at the end a fall to the minimum with the square root of the
+ *     share that is left (Haegele et al. 2024)
+ *   plateau: the rate times `factor`, which the run lowers when what it watches gets no better
  * By epoch, an epoch keeps the rate of its start, and the minimum is that of the epoch after the last: PyTorch's
  * CosineAnnealingLR with T_max in epochs.
  * Before that, warm-up rises in a straight line and reaches the full rate with its last step.
  */
-export function learningRateAt(s: Schedule, step: number, stepsPerEpoch: number): number {
+export function learningRateAt(
+  s: Schedule,
+  step: number,
+  stepsPerEpoch: number,
+  factor = 1,
+): number {
   if (step < s.warmupSteps) return s.learningRate * (step + 1) / s.warmupSteps;
   if (s.schedule === "constant") return s.learningRate;
   if (s.schedule === "step") {
     const periods = Math.floor(Math.floor(step / stepsPerEpoch) / s.scheduleEvery);
     return s.learningRate * s.scheduleFactor ** periods;
+  }
+  if (s.schedule === "plateau") return s.learningRate * factor;
+  if (s.schedule === "wsd") {
+    const total = s.epochs * stepsPerEpoch, decay = s.scheduleDecay * total;
+    const fallen = decay === 0 ? 0 : Math.max(0, (step - (total - decay) + 1) / decay);
+    return s.learningRate - (s.learningRate - s.scheduleMinimum) * Math.sqrt(Math.min(1, fallen));
   }
   const progress = Math.min(
     1,

@@ -16,6 +16,11 @@ export interface Progress {
   epochWeight: number;
   /** The best value of what is watched, and the epoch that reached it; null before the first. */
   best: { value: number; epoch: number } | null;
+  /** Updates of the average of the weights. */
+  averaged: number;
+  /** `plateau`: what the rate is multiplied by, and the epoch in which that last changed. */
+  rateFactor: number;
+  rateEpoch: number;
   /** Why the run is over, or null. */
   finished: "epochs" | "early-stop" | null;
   /** Seconds of training so far, over all of its parts. */
@@ -47,6 +52,9 @@ export function startOfRun(): Progress {
     epochCrossEntropy: 0,
     epochWeight: 0,
     best: null,
+    averaged: 0,
+    rateFactor: 1,
+    rateEpoch: 0,
     finished: null,
     seconds: 0,
   };

@@ -7,7 +7,7 @@ import { batchesOf, collate, type Example, hideWords, totalWeight } from "../dat
 import { UserError } from "../errors.ts";
 import { generateBatch, GREEDY } from "../generation/mod.ts";
 import type { GPT, LossSums } from "../model/mod.ts";
-import { mixedSeed, randomNumbers, shuffled } from "../random.ts";
+import { mixedSeed, randomNumbers } from "../random.ts";
 import {
   CompactTokenizer,
   formats,
@@ -16,6 +16,7 @@ import {
   type Tokenizer,
 } from "../tokenizer/mod.ts";
 import type { Corpus } from "./corpus.ts";
+import { orderOf } from "./curriculum.ts";
 import type { EpochEvent, TrainingEvent } from "./events.ts";
 import type { Recipe } from "./recipe.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -73,7 +74,7 @@ export async function train(options: TrainOptions): Promise<void> {
   const { recipe, progress } = state;
   const steps = stepsPerEpoch(recipe, corpus.training.length);
   while (progress.finished === null && !signal.aborted) {
-    const order = shuffled(corpus.training.length, recipe.seed, progress.epoch);
+    const order = orderOf(corpus.training, recipe, progress.epoch);
     while (progress.epochStep < steps && !signal.aborted) {
       trainStep(options, order, steps);
       // Lets a signal or a key arrive.
@@ -81,7 +82,7 @@ export async function train(options: TrainOptions): Promise<void> {
     }
     if (progress.epochStep === steps) await endEpoch(options);
   }
-  save(options);
+  await onAverage(options, () => save(options));
   options.onEvent({
     event: "done",
     reason: progress.finished ?? "interrupted",
@@ -128,10 +129,13 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
       seed: recipe.seed,
       step: progress.step,
       microStep,
+      embeddingNoise: recipe.embeddingNoise,
+      layerDrop: recipe.layerDrop,
     })
   ).reduce(addSums);
-  const learningRate = learningRateAt(recipe, progress.step, steps);
+  const learningRate = learningRateAt(recipe, progress.step, steps, progress.rateFactor);
   const { gradientNorm } = model.update({ ...recipe, learningRate, step: progress.step + 1 });
+  if (recipe.averaging === "ema" && isAveraging(options)) average(options);
   const loss = sums.loss / sums.weight;
   checkFinite("loss", loss, progress.step + 1);
   checkFinite("gradient's norm", gradientNorm, progress.step + 1);
@@ -155,6 +159,41 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
   const { tokens_per_second: _, ...lasting } = event;
   options.history.push(JSON.stringify(lasting));
   options.onEvent(event);
+}
+
+function isAveraging({ state: { recipe, progress } }: TrainOptions): boolean {
+  return recipe.averaging !== "none" && progress.epoch + 1 >= recipe.averageFrom;
+}
+
+/** Takes the weights into their average, which the first of them begin. */
+function average({ model, state: { recipe, progress } }: TrainOptions): void {
+  const n = progress.averaged++;
+  // A young moving average would remember its beginning for too long.
+  const keep = recipe.averaging === "swa"
+    ? n / (n + 1)
+    : Math.min(recipe.averageDecay, n / (n + 9));
+  model.updateAverage(keep);
+}
+
+/** Does something with the averaged weights in place, where there are any. */
+async function onAverage<T>(options: TrainOptions, work: () => T | Promise<T>): Promise<T> {
+  const { model, state: { progress } } = options;
+  if (progress.averaged === 0) return await work();
+  model.parameters.swapAverage();
+  try {
+    return await work();
+  } finally {
+    model.parameters.swapAverage();
+  }
+}
+
+/** `plateau`: lowers the rate when what is watched got no better for so many epochs. */
+function lowerRate({ recipe, progress }: Pick<RunState, "recipe" | "progress">): void {
+  if (recipe.schedule !== "plateau") return;
+  const since = Math.max(progress.best?.epoch ?? 0, progress.rateEpoch);
+  if (progress.epoch - since < recipe.scheduleEvery) return;
+  progress.rateFactor *= recipe.scheduleFactor;
+  progress.rateEpoch = progress.epoch;
 }
 
 /** Stops a run that has left the numbers, before it saves what it has become. */
@@ -200,8 +239,14 @@ function footing({ training }: Corpus): readonly Example[] {
   return training.filter((_, i) => i % every === 0);
 }
 
+/** Closes an epoch, on the averaged weights where there are any. */
+function endEpoch(options: TrainOptions): Promise<void> {
+  if (options.state.recipe.averaging === "swa" && isAveraging(options)) average(options);
+  return onAverage(options, () => judgeEpoch(options));
+}
+
 /** Validates, decides whether to go on, keeps the best, lets the model speak. */
-async function endEpoch(options: TrainOptions): Promise<void> {
+async function judgeEpoch(options: TrainOptions): Promise<void> {
   const { model, corpus, state, onEvent } = options;
   const { recipe, progress } = state;
   const start = performance.now();
@@ -213,6 +258,7 @@ async function endEpoch(options: TrainOptions): Promise<void> {
   closeEpoch(progress);
   const watched = recipe.stopOn === "training" ? train_loss : validation_loss ?? train_loss;
   const { improved, exhausted } = watch(progress, watched, recipe.patience);
+  lowerRate(state);
   if (progress.epoch >= recipe.epochs) progress.finished = "epochs";
   else if (recipe.stopOn !== "never" && exhausted) progress.finished = "early-stop";
   const event: EpochEvent = {

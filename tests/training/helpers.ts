@@ -110,7 +110,8 @@ export async function runTraining(
       embd_pdrop: dropout,
       attn_pdrop: dropout,
     };
-    const model = new GPT(runtime, configuration, { training: true });
+    const average = recipe.averaging !== "none";
+    const model = new GPT(runtime, configuration, { training: true, average });
     let state: RunState = {
       version: 1,
       recipeName: "test",
@@ -130,6 +131,7 @@ export async function runTraining(
       history = saved.history.trim().split("\n");
       loadParameters(last, model);
       loadMoments(last, model);
+      if (state.progress.averaged > 0) model.parameters.swapAverage();
     } else model.initialize(recipe.seed);
     const stop = new AbortController();
     const events: TrainingEvent[] = [];
@@ -149,7 +151,8 @@ export async function runTraining(
       },
     });
     const arrays = new Map<string, Float32Array>();
-    for (const kind of ["parameter", "exp_avg", "exp_avg_sq"] as const) {
+    for (const kind of ["parameter", "exp_avg", "exp_avg_sq", "average"] as const) {
+      if (!model.parameters.has(kind)) continue;
       for (const { name } of parameterTable(configuration)) {
         arrays.set(`${kind} ${name}`, model.readParameter(name, kind));
       }

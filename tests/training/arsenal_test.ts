@@ -1,0 +1,230 @@
+// What works against overfitting, each against its formula, and all of it through a stop and a resumption.
+
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { type Entry, type Example, foldOf, hideWords } from "../../src/data/mod.ts";
+import { Runtime } from "../../src/kernels/mod.ts";
+import { GPT, presets } from "../../src/model/mod.ts";
+import { randomNumbers } from "../../src/random.ts";
+import {
+  difficulties,
+  learningRateAt,
+  orderOf,
+  type Recipe,
+  recipes,
+} from "../../src/training/mod.ts";
+import { collate } from "../../src/data/mod.ts";
+import { runTraining, withDirectory } from "./helpers.ts";
+
+const BASE = { ...recipes.basic, learningRate: 1, epochs: 10, scheduleMinimum: 0 };
+
+Deno.test("wsd: the full rate, then a fall with a square root to the minimum with the last step", () => {
+  const s = { ...BASE, schedule: "wsd", scheduleDecay: 0.2 } as const;
+  const at = (step: number) => learningRateAt(s, step, 10);
+  assertEquals([0, 50, 79].map(at), [1, 1, 1]);
+  assertAlmostEquals(at(84), 1 - Math.sqrt(5 / 20), 1e-12);
+  assertAlmostEquals(at(99), 0, 1e-12);
+});
+
+Deno.test("plateau: the rate times the factor, halved when nothing gets better", async () => {
+  assertEquals(learningRateAt({ ...BASE, schedule: "plateau" }, 5, 10, 0.25), 0.25);
+  const recipe: Partial<Recipe> = {
+    schedule: "plateau",
+    scheduleFactor: 0.5,
+    scheduleEvery: 1,
+    warmupSteps: 0,
+    // Far too high: validation gets worse at once.
+    learningRate: 0.5,
+    epochs: 4,
+    stopOn: "never",
+  };
+  const { events } = await withDirectory((directory) => runTraining(directory, { recipe }));
+  const rates = events.flatMap((e) => e.event === "step" ? [e.learning_rate] : []);
+  const best = events.flatMap((e) => e.event === "epoch" ? [e.best] : []);
+  let factor = 1;
+  const perEpoch = rates.length / best.length;
+  best.forEach((improved, epoch) => {
+    assertEquals(rates[epoch * perEpoch], 0.5 * factor, `epoch ${epoch + 1}`);
+    if (!improved) factor /= 2;
+  });
+  assert(factor < 1, "the rate never had to fall");
+});
+
+function example(tokens: number[]): Example {
+  return {
+    tokens: Int32Array.from(tokens),
+    weights: new Float32Array(tokens.length).fill(1),
+    user: Uint8Array.from(tokens, (_, i) => Number(i % 2)),
+    entry: 0,
+    format: null,
+    truncated: false,
+  };
+}
+
+Deno.test("curriculum: the easiest three tenths first, more with every epoch, then everything", () => {
+  const examples = Array.from({ length: 20 }, (_, i) => example(new Array(20 - i).fill(7)));
+  assertEquals(difficulties(examples, "length"), examples.map(({ tokens }) => tokens.length));
+  const recipe = { seed: 1, curriculum: "length", curriculumEpochs: 2 } as const;
+  const seen = (epoch: number) => new Set(orderOf(examples, recipe, epoch));
+  assertEquals([...seen(0)].sort((a, b) => a - b), [14, 15, 16, 17, 18, 19]);
+  assertEquals(Math.min(...seen(1)), 7);
+  assertEquals(seen(2).size, 20);
+  assertEquals(orderOf(examples, recipe, 0).length, 20);
+  // Token 7 comes nine times in ten, 8 once.
+  const [common, rare] = difficulties(
+    [example([7, 7, 7, 7, 7]), example([7, 7, 7, 7, 8])],
+    "rarity",
+  );
+  assertAlmostEquals(common!, -Math.log(0.9), 1e-12);
+  assertAlmostEquals(rare!, (-4 * Math.log(0.9) - Math.log(0.1)) / 5, 1e-12);
+});
+
+Deno.test("folds: each entry is set aside exactly once, equal questions together", () => {
+  const entries = Array.from({ length: 23 }, (_, i): Entry => ({
+    kind: "text",
+    text: `Text ${Math.floor(i / 2)}`,
+    source: "x",
+  }));
+  const aside = [1, 2, 3, 4].flatMap((fold) => {
+    const { training, validation } = foldOf(entries, 4, fold, 5);
+    assertEquals(training.length + validation.length, 23);
+    for (const i of validation) assertEquals(validation.includes(i ^ 1), (i ^ 1) < 23);
+    return validation;
+  });
+  assertEquals(aside.sort((a, b) => a - b), [...entries.keys()]);
+});
+
+Deno.test("word dropout: hides so many of the user's tokens from the model, no target and no other", () => {
+  const examples = Array.from({ length: 200 }, () => example([1, 2, 3, 4, 5, 6, 7, 8, 9]));
+  const batch = collate(examples), before = collate(examples);
+  hideWords(batch, examples, { p: 0.3, unknown: 99, random: randomNumbers(3) });
+  assertEquals(batch.targets, before.targets);
+  let hidden = 0;
+  batch.tokens.forEach((token, n) => {
+    if (token === before.tokens[n]) return;
+    assertEquals([token, n % 8 % 2], [99, 1]);
+    hidden++;
+  });
+  // 800 tokens, four standard deviations: 4 * sqrt(800 * 0.3 * 0.7) = 52.
+  assert(Math.abs(hidden - 240) < 52, String(hidden));
+});
+
+const configuration = { ...presets.nano, vocab_size: 50, n_embd: 16, n_head: 2, n_positions: 16 };
+const batch = collate([example([1, 2, 3, 4, 5]), example([6, 7, 8])]);
+const seed = { seed: 1, step: 0, microStep: 0 };
+const gradient = { normalizer: 6, labelSmoothing: 0 };
+
+async function withModel(work: (model: GPT) => void): Promise<void> {
+  const runtime = await Runtime.start({ threads: 1 });
+  try {
+    const dropouts = { resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0 };
+    const c = { ...configuration, ...dropouts };
+    const model = new GPT(runtime, c, { training: true, average: true });
+    model.initialize(1);
+    work(model);
+  } finally {
+    runtime.close();
+  }
+}
+
+const update = {
+  learningRate: 0.01,
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  step: 1,
+  clip: Infinity,
+};
+
+Deno.test("frozen layers and embeddings keep their bytes, and do not count in the gradient's norm", async () => {
+  await withModel((model) => {
+    const names = model.parameters.table.map(({ name }) => name);
+    const before = new Map(names.map((name) => [name, model.readParameter(name)]));
+    model.accumulate(batch, { ...gradient, ...seed });
+    const norm = Math.sqrt(
+      names.filter((name) => /h\.1|ln_f/.test(name)).reduce(
+        (sum, name) => model.readParameter(name, "gradient").reduce((s, g) => s + g * g, sum),
+        0,
+      ),
+    );
+    const { gradientNorm } = model.update({ ...update, freezeLayers: 1 });
+    assertAlmostEquals(gradientNorm, norm, 1e-5 * norm);
+    for (const [name, values] of before) {
+      const frozen = /wte|wpe|h\.0\./.test(name);
+      const same = model.readParameter(name).every((value, i) => value === values[i]);
+      // The keys' bias learns nothing: softmax is blind to it.
+      if (frozen) assert(same, name);
+      else assert(!same, name);
+    }
+  });
+});
+
+Deno.test("layer drop: a layer left out has no gradient, and a pass without layers is the embedding's", async () => {
+  await withModel((model) => {
+    model.accumulate(batch, { ...gradient, ...seed, layerDrop: 1 });
+    for (const { name } of model.parameters.table) {
+      if (!/\.h\.\d/.test(name)) continue;
+      assert(model.readParameter(name, "gradient").every((g) => g === 0), name);
+    }
+    assert(model.readParameter("transformer.ln_f.weight", "gradient").some((g) => g !== 0));
+  });
+});
+
+Deno.test("embedding noise: changes the loss, differs from step to step, repeats for the same step", async () => {
+  await withModel((model) => {
+    const loss = (embeddingNoise: number, step: number) =>
+      model.accumulate(batch, { ...gradient, ...seed, step, embeddingNoise }).loss;
+    assertEquals(loss(5, 1), loss(5, 1));
+    assert(loss(5, 1) !== loss(5, 2) && loss(5, 1) !== loss(0, 1));
+    assertEquals(loss(0, 1), loss(0, 2));
+  });
+});
+
+Deno.test("average: keep times the old and the rest of the new; swapped, it is what the model uses", async () => {
+  await withModel((model) => {
+    const name = "transformer.h.0.mlp.c_fc.weight";
+    const first = model.readParameter(name);
+    model.updateAverage(0);
+    model.accumulate(batch, { ...gradient, ...seed });
+    model.update(update);
+    const second = model.readParameter(name);
+    model.updateAverage(0.75);
+    model.parameters.swapAverage();
+    const mean = model.readParameter(name);
+    mean.forEach((value, i) =>
+      assertAlmostEquals(value, 0.75 * first[i]! + 0.25 * second[i]!, 1e-7)
+    );
+    model.parameters.swapAverage();
+    assertEquals(model.readParameter(name), second);
+  });
+});
+
+for (const averaging of ["ema", "swa"] as const) {
+  Deno.test(`${averaging} and all the noise: a run that was stopped and resumed ends with the same bytes`, async () => {
+    const recipe: Partial<Recipe> = {
+      averaging,
+      averageDecay: 0.9,
+      averageFrom: 2,
+      embeddingNoise: 5,
+      layerDrop: 0.3,
+      wordDropout: 0.2,
+      curriculum: "length",
+      curriculumEpochs: 2,
+      schedule: "wsd",
+      vocabulary: "gpt2",
+      stopOn: "never",
+    };
+    const whole = await withDirectory((directory) => runTraining(directory, { recipe }));
+    const steps = whole.events.filter(({ event }) => event === "step").length;
+    const parts = await withDirectory(async (directory) => {
+      await runTraining(directory, { recipe, stopAfter: Math.floor(steps / 2) });
+      return await runTraining(directory, { recipe, resume: true });
+    });
+    assertEquals([...parts.arrays.keys()], [...whole.arrays.keys()]);
+    assert(whole.arrays.has("average transformer.ln_f.bias"));
+    for (const [name, values] of whole.arrays) {
+      assert(values.every((value, i) => value === parts.arrays.get(name)![i]), name);
+    }
+    assertEquals(parts.history, whole.history);
+  });
+}
