@@ -287,6 +287,7 @@ export async function run(args: string[]): Promise<number> {
       if (!text.startsWith("/")) await answer(chat, text);
       else if (!await obey(chat, text)) break;
     }
+    if (input.isTerminal) chat.print("\n");
   } finally {
     input.close();
     loaded.runtime.close();

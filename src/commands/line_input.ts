@@ -2,6 +2,7 @@
 
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { Writable } from "node:stream";
 
 export interface LineInput {
   readonly isTerminal: boolean;
@@ -19,9 +20,11 @@ export function standardInput(): LineInput {
 
 class TerminalInput implements LineInput {
   readonly isTerminal = true;
+  /** Whether a line is being asked for; what is typed meanwhile is not echoed into an answer. */
+  #asking = false;
   readonly #interface = createInterface({
     input: process.stdin,
-    output: process.stdout,
+    output: echo(() => this.#asking),
     terminal: true,
     historySize: 500,
   });
@@ -50,8 +53,12 @@ class TerminalInput implements LineInput {
 
   next(prompt: string): Promise<string | null> {
     const line = this.#lines.shift();
-    if (line !== undefined) return Promise.resolve(line);
+    if (line !== undefined) {
+      process.stdout.write(`${prompt}${line}\n`);
+      return Promise.resolve(line);
+    }
     if (this.#closed) return Promise.resolve(null);
+    this.#asking = true;
     this.#interface.setPrompt(prompt);
     this.#interface.prompt();
     return new Promise((resolve) => this.#waiting = resolve);
@@ -69,8 +76,23 @@ class TerminalInput implements LineInput {
   #answer(line: string | null): void {
     const waiting = this.#waiting;
     this.#waiting = null;
+    this.#asking = false;
     waiting?.(line);
   }
+}
+
+/** Standard output as readline sees it, silent while `isOpen` says no. */
+function echo(isOpen: () => boolean): NodeJS.WritableStream {
+  const output = new Writable({
+    write(chunk, _encoding, done) {
+      if (isOpen()) process.stdout.write(chunk);
+      done();
+    },
+  });
+  return Object.defineProperties(output, {
+    columns: { get: () => process.stdout.columns },
+    rows: { get: () => process.stdout.rows },
+  });
 }
 
 class PipedInput implements LineInput {
