@@ -35,6 +35,8 @@ export interface Metadata {
 
 export interface SaveOptions {
   readonly metadata: Metadata;
+  /** Number format of the weights; f32 if absent. Continuing a run exactly needs f32. */
+  readonly type?: "f32" | "bf16";
   /** What continuing needs beside weights: adds training/ with the moments. */
   readonly training?: {
     readonly state: unknown;
@@ -59,7 +61,8 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       values: () => model.readParameter(name, kind),
     }));
   replaceDirectory(directory, CONFIG, (temporary) => {
-    writeSafetensors(`${temporary}/${MODEL}`, sources("parameter", ""));
+    const type = options.type === "bf16" ? "BF16" : "F32";
+    writeSafetensors(`${temporary}/${MODEL}`, sources("parameter", ""), type);
     if (options.training !== undefined) {
       Deno.mkdirSync(`${temporary}/training`);
       const moments = momentsOf(model).flatMap((kind) => sources(kind, `${kind}.`));
@@ -68,22 +71,23 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       writeFlushed(`${temporary}/${HISTORY}`, options.training.history);
     }
     // Last: a directory with a configuration is complete.
-    const config = configOf(model.configuration, options.metadata);
+    const config = configOf(model.configuration, options);
     writeFlushed(`${temporary}/${CONFIG}`, JSON.stringify(config, null, 2) + "\n");
   });
 }
 
 /** Hugging Face's GPT-2 fields, and ours. */
-function configOf(configuration: Configuration, metadata: Metadata) {
+function configOf(configuration: Configuration, { metadata, type }: SaveOptions) {
+  const { endOfText, pad } = tokenizerOf(metadata).special;
   return {
     architectures: ["GPT2LMHeadModel"],
     model_type: "gpt2",
-    torch_dtype: "float32",
+    torch_dtype: type === "bf16" ? "bfloat16" : "float32",
     ...configuration,
     n_ctx: configuration.n_positions,
-    bos_token_id: 50256,
-    eos_token_id: 50256,
-    pad_token_id: 50257,
+    bos_token_id: endOfText,
+    eos_token_id: endOfText,
+    pad_token_id: pad,
     tie_word_embeddings: true,
     illuminator: metadata,
   };

@@ -3,11 +3,17 @@
 // Source: https://github.com/huggingface/safetensors
 
 import { UserError } from "../errors.ts";
+import { narrowBfloat16, widenBfloat16, widenFloat16 } from "./halves.ts";
+
+/** Number formats that are read; all become f32. */
+const BYTES = { F32: 4, F16: 2, BF16: 2 } as const;
+type Type = keyof typeof BYTES;
 
 /** A tensor's place in a file. */
 export interface TensorEntry {
   readonly name: string;
   readonly shape: readonly number[];
+  readonly type: Type;
   /** Bytes from the end of the header. */
   readonly start: number;
   readonly end: number;
@@ -22,7 +28,6 @@ export interface TensorSource {
 
 /** The specification's own limit. */
 const LONGEST_HEADER = 100_000_000;
-const F32_BYTES = 4;
 
 function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
@@ -38,13 +43,17 @@ function readAll(file: Deno.FsFile, bytes: Uint8Array): boolean {
   return true;
 }
 
-/** Writes f32 tensors and flushes the file. */
-export function writeSafetensors(path: string, tensors: readonly TensorSource[]): void {
+/** Writes tensors as f32 or rounded to bf16, and flushes the file. */
+export function writeSafetensors(
+  path: string,
+  tensors: readonly TensorSource[],
+  type: "F32" | "BF16" = "F32",
+): void {
   const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
   let offset = 0;
   for (const { name, shape } of tensors) {
-    const end = offset + shape.reduce((a, b) => a * b, 1) * F32_BYTES;
-    header[name] = { dtype: "F32", shape, data_offsets: [offset, end] };
+    const end = offset + shape.reduce((a, b) => a * b, 1) * BYTES[type];
+    header[name] = { dtype: type, shape, data_offsets: [offset, end] };
     offset = end;
   }
   const json = JSON.stringify(header);
@@ -56,13 +65,13 @@ export function writeSafetensors(path: string, tensors: readonly TensorSource[])
   writeAll(file, length);
   writeAll(file, text);
   for (const tensor of tensors) {
-    const values = tensor.values();
+    const values = type === "F32" ? tensor.values() : narrowBfloat16(tensor.values());
     writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   }
   file.syncSync();
 }
 
-/** An open file of f32 tensors, its header checked. */
+/** An open file of tensors, its header checked. */
 export class SafetensorsFile implements Disposable {
   readonly entries: ReadonlyMap<string, TensorEntry>;
   readonly #file: Deno.FsFile;
@@ -82,7 +91,7 @@ export class SafetensorsFile implements Disposable {
   }
 
   /**
-   * A tensor's values.
+   * A tensor's values, widened to f32.
    * @throws UserError when it is missing, has another shape, or holds a value that is not finite
    */
   read(name: string, shape: readonly number[]): Float32Array {
@@ -93,11 +102,12 @@ export class SafetensorsFile implements Disposable {
         `${this.path}: ${name} has shape [${entry.shape}], the model wants [${shape}]`,
       );
     }
-    const values = new Float32Array((entry.end - entry.start) / F32_BYTES);
+    const bytes = new Uint8Array(entry.end - entry.start);
     this.#file.seekSync(this.#dataStart + entry.start, Deno.SeekMode.Start);
-    if (!readAll(this.#file, new Uint8Array(values.buffer))) {
+    if (!readAll(this.#file, bytes)) {
       throw new UserError(`${this.path}: ends in the middle of ${name}`);
     }
+    const values = widen(bytes, entry.type);
     if (!values.every(Number.isFinite)) {
       throw new UserError(`${this.path}: ${name} holds values that are not finite`);
     }
@@ -111,6 +121,11 @@ export class SafetensorsFile implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function widen({ buffer }: Uint8Array<ArrayBuffer>, type: Type): Float32Array {
+  if (type === "F32") return new Float32Array(buffer);
+  return (type === "F16" ? widenFloat16 : widenBfloat16)(new Uint16Array(buffer));
 }
 
 function open(path: string): Deno.FsFile {
@@ -162,17 +177,23 @@ function readHeader(file: Deno.FsFile, path: string) {
 
 function entryOf(name: string, value: unknown, damaged: (what: string) => UserError): TensorEntry {
   const { dtype, shape, data_offsets } = (value ?? {}) as Record<string, unknown>;
-  if (dtype !== "F32") throw damaged(`${name} has the type ${JSON.stringify(dtype)}, not F32`);
+  if (!isType(dtype)) {
+    throw damaged(`${name} has the type ${JSON.stringify(dtype)}, not F32, F16 or BF16`);
+  }
   if (!isSizes(shape)) throw damaged(`${name} has no valid shape`);
   if (!isSizes(data_offsets) || data_offsets.length !== 2) {
     throw damaged(`${name} has no valid data_offsets`);
   }
   const [start, end] = data_offsets as [number, number];
-  const bytes = shape.reduce((a, b) => a * b, 1) * F32_BYTES;
+  const bytes = shape.reduce((a, b) => a * b, 1) * BYTES[dtype];
   if (end - start !== bytes) {
     throw damaged(`${name} of shape [${shape}] takes ${bytes} bytes, not ${end - start}`);
   }
-  return { name, shape, start, end };
+  return { name, shape, type: dtype, start, end };
+}
+
+function isType(value: unknown): value is Type {
+  return typeof value === "string" && Object.hasOwn(BYTES, value);
 }
 
 function isSizes(value: unknown): value is number[] {

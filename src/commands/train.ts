@@ -57,6 +57,13 @@ export const command = {
       minimum: 0,
       help: "epochs between two saves of last; 0, the default, saves it at the end",
     },
+    "best-as": {
+      type: "string",
+      placeholder: "NAME",
+      choices: ["f32", "bf16"],
+      default: "f32",
+      help: "number format of the best checkpoint; bf16 takes half the space",
+    },
     "skip-bad-lines": { type: "boolean", help: "leave bad lines of data out instead of stopping" },
     threads: threadsOption,
     json: { type: "boolean", help: "print one JSON event a line" },
@@ -256,6 +263,7 @@ export async function perform(
   o: {
     readonly threads: number | undefined;
     readonly saveEvery: number;
+    readonly bestType?: "f32" | "bf16";
     readonly report: Reporter;
     readonly signal: AbortSignal;
   },
@@ -295,6 +303,7 @@ export async function perform(
       directory,
       history,
       saveEvery: o.saveEvery,
+      bestType: o.bestType,
       signal: o.signal,
       onEvent: (event) => o.report.event(event),
     });
@@ -321,6 +330,7 @@ export async function run(args: string[]): Promise<number> {
   const report: Reporter = options.json ? jsonReporter() : terminalReporter();
   const signal = interruption(() => report.interrupted());
   const saveEvery = options["save-every"] ?? 0;
-  await perform(planned, { threads: options.threads, saveEvery, report, signal });
+  const bestType = options["best-as"] as "f32" | "bf16";
+  await perform(planned, { threads: options.threads, saveEvery, bestType, report, signal });
   return signal.aborted && planned.state.progress.finished === null ? 130 : 0;
 }

@@ -34,6 +34,8 @@ export interface TrainOptions {
   readonly history: string[];
   /** Epochs between two saves of `last`; 0 saves it only at the end. */
   readonly saveEvery: number;
+  /** Number format of `best`; f32 if absent. */
+  readonly bestType?: "f32" | "bf16";
   /** Ends the run behind the current step, saved. */
   readonly signal: AbortSignal;
   readonly onEvent: (event: TrainingEvent) => void;
@@ -278,7 +280,10 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   if (samples) await sample(options);
   progress.seconds += (performance.now() - start) / 1000;
   if (improved && keepsBest(recipe, validation_loss)) {
-    saveCheckpoint(`${options.directory}/best`, model, { metadata: metadataOf(options) });
+    saveCheckpoint(`${options.directory}/best`, model, {
+      metadata: metadataOf(options),
+      type: options.bestType,
+    });
     onEvent({ event: "saved", directory: `${options.directory}/best` });
   }
   const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { SafetensorsFile, writeSafetensors } from "../../src/checkpoint/mod.ts";
+import { narrowBfloat16, widenBfloat16, widenFloat16 } from "../../src/checkpoint/halves.ts";
 import { UserError } from "../../src/errors.ts";
 
 const VALUES = Float32Array.of(1.5, -2, 3e-20, 4, 5, 6);
@@ -86,4 +87,33 @@ Deno.test("refused: values that are not finite, and a file that is not there", (
     assertThrows(() => file.read("a", [2]), UserError, "not finite");
   });
   assertThrows(() => new SafetensorsFile("missing.safetensors"), UserError, "no such file");
+});
+
+Deno.test("halves: bf16 is the nearest, ties to even; half precision is what Float16Array says", () => {
+  const numbers = Float32Array.of(0, -0, 1, 1.0078125, 1.00390625, 1.01171875, -3e38, 1e-40, NaN);
+  const halves = narrowBfloat16(numbers);
+  const back = widenBfloat16(halves);
+  // 1.00390625 lies between 1 and 1.0078125 and goes to the even one, 1.01171875 up to 1.015625.
+  assertEquals(back.slice(0, 6), Float32Array.of(0, -0, 1, 1.0078125, 1, 1.015625));
+  assert(Math.abs(back[6]! / -3e38 - 1) < 2 ** -8 && Number.isNaN(back[8]!));
+  const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
+  const view = new DataView(new ArrayBuffer(2));
+  widenFloat16(all).forEach((value, i) => {
+    view.setUint16(0, i);
+    assertEquals(value, view.getFloat16(0), String(i));
+  });
+});
+
+Deno.test("a file of bf16 comes back rounded, in half the bytes", () => {
+  const path = Deno.makeTempFileSync();
+  try {
+    const values = Float32Array.from({ length: 6 }, (_, i) => Math.sin(i));
+    const source = { name: "a", shape: [2, 3], values: () => values };
+    writeSafetensors(path, [source], "BF16");
+    using file = new SafetensorsFile(path);
+    assertEquals(file.read("a", [2, 3]), widenBfloat16(narrowBfloat16(values)));
+    assertEquals(file.entries.get("a")!.end, 12);
+  } finally {
+    Deno.removeSync(path);
+  }
 });
