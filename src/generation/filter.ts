@@ -160,13 +160,14 @@ export class ResponseFilter {
   #remove(rule: RuleName, at: number): void {
     const keep = Math.max(at, this.#shown);
     this.removals.push({ rule, removed: this.#text.slice(keep) });
-    this.#text = this.#text.slice(0, keep).trimEnd();
+    this.#text = this.#text.slice(0, keep);
   }
 
+  /** White space waits for what follows it: a cut behind it would have to take it back. */
   #show(end: number): string {
-    const shown = this.#text.slice(this.#shown, end);
-    this.#shown = Math.max(this.#shown, end);
-    return shown;
+    const from = this.#shown;
+    this.#shown = Math.max(from, this.#text.slice(0, end).trimEnd().length);
+    return this.#text.slice(from, this.#shown);
   }
 }
 
