@@ -22,7 +22,8 @@ function filtered(
   for (const piece of pieces) {
     const result = filter.push(piece, cut);
     shown += result.shown;
-    if (ended = result.ended) break;
+    ended = result.ended;
+    if (ended) break;
   }
   if (!ended) shown += filter.finish(cut);
   assertEquals(shown, filter.text);
@@ -174,7 +175,8 @@ Deno.test("random texts in random pieces: what was shown is the final text, what
       const result = filter.push(piece, whole.length > limit * text.length);
       shown += result.shown;
       assertEquals(shown, filter.text, JSON.stringify(text));
-      if (ended = result.ended) break;
+      ended = result.ended;
+      if (ended) break;
     }
     if (!ended) shown += filter.finish(random() < 0.5);
     assertEquals(shown, filter.text, JSON.stringify(text));
