@@ -2,8 +2,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
+  argmax,
   generateBatch,
   GREEDY,
+  logSoftmax,
   searchBeams,
   type WriterOptions,
 } from "../../src/generation/mod.ts";
@@ -59,6 +61,75 @@ for (const one of cases) {
     );
   });
 }
+
+/** Greedy texts from one prompt, each with the tokens of those before it less likely; best first. */
+function diverseTexts(prompt: readonly number[], texts: number, penalty: number) {
+  const said = Array.from({ length: texts }, () => ({ tokens: [] as number[], sum: 0, length: 0 }));
+  const open = new Set(said);
+  while (open.size > 0) {
+    const taken: number[] = [];
+    for (const text of open) {
+      const logits = runtime.arena.scope(() =>
+        model.createCache().sequence().append([...prompt, ...text.tokens]).slice()
+      );
+      logSoftmax(logits);
+      for (const token of taken) logits[token]! -= penalty;
+      const token = argmax(logits);
+      taken.push(token);
+      text.sum += logits[token]!;
+      text.length++;
+      if (token !== eos_token_id) text.tokens.push(token);
+      if (token === eos_token_id || text.length === max_new_tokens) open.delete(text);
+    }
+  }
+  return said.sort((a, b) => b.sum / b.length - a.sum / a.length);
+}
+
+Deno.test("searchBeams: groups of one beam are greedy texts that avoid each other's tokens", async () => {
+  const greedy = cases.find(({ options }) => Object.keys(options).length === 0)!;
+  const options = { ...optionsOf(greedy), beams: 3, beamGroups: 3 };
+  let others = 0;
+  for (const { prompt, tokens } of greedy.answers) {
+    const search = async (diversityPenalty: number) => {
+      const o = { ...options, diversityPenalty };
+      return (await searchBeams(model, tokenizer, prompts[prompt]!, o)).tokens;
+    };
+    assertEquals(await search(0), tokens);
+    const [best, ...rest] = diverseTexts(prompts[prompt]!, 3, 0.5);
+    // A group goes its own way once another has ended, so only texts of full length are compared.
+    if ([best!, ...rest].some(({ tokens }) => tokens.length < max_new_tokens)) continue;
+    assertEquals(await search(0.5), best!.tokens);
+    if (String(best!.tokens) !== String(tokens)) others++;
+  }
+  assert(others > 0, `${others}`);
+});
+
+Deno.test("searchBeams: a stop text ends a text, and is not part of the answer", async () => {
+  const [{ prompt, tokens }] = cases[0]!.answers.filter(({ tokens }) => tokens.length > 30) as [
+    GenerationCase["answers"][0],
+  ];
+  const stop = tokenizer.decode(tokens.slice(8, 11));
+  const o = { ...optionsOf(cases[0]!), stopTexts: [stop] };
+  const { text, ending } = await searchBeams(model, tokenizer, prompts[prompt]!, o);
+  const whole = tokenizer.decode(tokens);
+  assertEquals([text, ending], [whole.slice(0, whole.indexOf(stop)), "stop-text"]);
+});
+
+Deno.test("searchBeams: an abort ends with the likeliest text so far", async () => {
+  const o = {
+    ...optionsOf(cases[0]!),
+    beams: 2,
+    minTokens: max_new_tokens,
+    signal: AbortSignal.abort(),
+  };
+  const { tokens, ending } = await searchBeams(model, tokenizer, prompts[0]!, o);
+  assertEquals([tokens, ending], [[], "aborted"]);
+  const stop = new AbortController();
+  setTimeout(() => stop.abort(), 5);
+  const later = await searchBeams(model, tokenizer, prompts[1]!, { ...o, signal: stop.signal });
+  assertEquals(later.ending, "aborted");
+  assert(later.tokens.length > 0 && later.tokens.length < max_new_tokens);
+});
 
 Deno.test("searchBeams: one beam is greedy; beams give the cache back", async () => {
   const [greedy] = cases.filter(({ options }) => Object.keys(options).length === 0);
