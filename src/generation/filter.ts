@@ -104,8 +104,6 @@ function lastSentenceEnd(text: string): number {
 export class ResponseFilter {
   #text = "";
   #shown = 0;
-  /** From here on, a half sentence is held back: the length limit is near. */
-  #mark: number | null = null;
   readonly removals: Removal[] = [];
 
   constructor(readonly options: FilterOptions = ALL_RULES) {}
@@ -130,8 +128,7 @@ export class ResponseFilter {
       settled = Math.min(settled, cut.settled);
     }
     if (nearLimit && rules.has("half-sentence")) {
-      this.#mark ??= this.#shown;
-      settled = Math.min(settled, Math.max(this.#mark, lastSentenceEnd(this.#text)));
+      settled = Math.min(settled, lastSentenceEnd(this.#text));
     }
     return { shown: this.#show(settled), ended: false };
   }
