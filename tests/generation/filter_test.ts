@@ -69,6 +69,9 @@ Deno.test("loop: a word that is still growing is no repetition yet", () => {
   assertEquals(cutLoop("a a a a a", true).at, 1);
   assertEquals(cutLoop("a a a a a ", false).at, 1);
   assertEquals(left("a a a a able man"), "a a a a able man");
+  // A mark may be the beginning of any word.
+  const quoted = 'we go "we go "we go "we go';
+  assertEquals(filtered(quoted, { pieces: [...quoted] }).text, "we go");
 });
 
 Deno.test("loop: what may turn out to repeat is held back until it is decided", () => {
@@ -138,7 +141,21 @@ Deno.test("copies: the question said back, however it is spelled", () => {
   assert(!copies("", ""));
 });
 
-const WORDS = [" a", " be", " bee", " a.", " b!", ".", " ...", "\n", " ", "\nHuman:", "\nQ", " A:"];
+const WORDS = [
+  " a",
+  " be",
+  " bee",
+  ' "be',
+  " a.",
+  " b!",
+  ".",
+  " ...",
+  "\n",
+  " ",
+  "\nHuman:",
+  "\nQ",
+  " A:",
+];
 
 /** A text of random words, with runs of them said again and again. */
 function randomText(random: () => number): string {
