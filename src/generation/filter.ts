@@ -104,8 +104,6 @@ function lastSentenceEnd(text: string): number {
 export class ResponseFilter {
   #text = "";
   #shown = 0;
-  /** From here on, a half sentence is held back: the length limit is near. */
-  #mark: number | null = null;
   readonly removals: Removal[] = [];
 
   constructor(readonly options: FilterOptions = ALL_RULES) {}
@@ -130,11 +128,9 @@ export class ResponseFilter {
       settled = Math.min(settled, cut.settled);
     }
     if (nearLimit && rules.has("half-sentence")) {
-      this.#mark ??= this.#shown;
-      settled = Math.min(settled, Math.max(this.#mark, lastSentenceEnd(this.#text)));
+      settled = Math.min(settled, lastSentenceEnd(this.#text));
     }
-    // White space waits for what follows it.
-    return { shown: this.#show(this.#text.slice(0, settled).trimEnd().length), ended: false };
+    return { shown: this.#show(settled), ended: false };
   }
 
   /** Nothing more comes. `cut`: because of the length limit. */
@@ -161,14 +157,14 @@ export class ResponseFilter {
   #remove(rule: RuleName, at: number): void {
     const keep = Math.max(at, this.#shown);
     this.removals.push({ rule, removed: this.#text.slice(keep) });
-    const trimmed = this.#text.slice(0, keep).trimEnd().length;
-    this.#text = this.#text.slice(0, Math.max(trimmed, this.#shown));
+    this.#text = this.#text.slice(0, keep);
   }
 
+  /** White space waits for what follows it: a cut behind it would have to take it back. */
   #show(end: number): string {
-    const shown = this.#text.slice(this.#shown, end);
-    this.#shown = Math.max(this.#shown, end);
-    return shown;
+    const from = this.#shown;
+    this.#shown = Math.max(from, this.#text.slice(0, end).trimEnd().length);
+    return this.#text.slice(from, this.#shown);
   }
 }
 

@@ -1,4 +1,4 @@
-// Reads the fixtures that make_fixtures.py wrote. Its safetensors reader is its own and assumes a sound
+// Reads the fixtures that make_fixtures.py and make_generation_fixtures.py wrote. Its safetensors reader is its own and assumes a sound
 // file, so that a mistake in src/checkpoint/ cannot hide one in the model.
 
 /** A ragged batch as the model takes it. */
@@ -81,5 +81,42 @@ export function readFixture(name: typeof fixtureNames[number]): Fixture {
     logits: arrays.get("logits") as Float32Array,
     gradients: under("gradient.") as Map<string, Float32Array>,
     final: under("final.") as Map<string, Float32Array>,
+  };
+}
+
+/** One way of generating, and what it made of the prompts. */
+export interface GenerationCase {
+  /** Options of Hugging Face's generate. */
+  options: {
+    num_beams?: number;
+    length_penalty?: number;
+    early_stopping?: boolean;
+    repetition_penalty?: number;
+    no_repeat_ngram_size?: number;
+    min_new_tokens?: number;
+  };
+  /** `tokens` goes without the end of text; `ended` says whether it came. */
+  answers: { prompt: number; tokens: number[]; ended: boolean }[];
+}
+
+export interface GenerationFixture {
+  // deno-lint-ignore no-explicit-any -- as above
+  configuration: any;
+  parameters: Map<string, Float32Array>;
+  expected: {
+    eos_token_id: number;
+    max_new_tokens: number;
+    prompts: number[][];
+    cases: GenerationCase[];
+  };
+}
+
+/** Loads tests/reference/fixtures/generation. */
+export function readGenerationFixture(): GenerationFixture {
+  const file = (leaf: string) => new URL(`./fixtures/generation/${leaf}`, import.meta.url);
+  return {
+    configuration: JSON.parse(Deno.readTextFileSync(file("config.json"))),
+    parameters: readTensors(file("model.safetensors")) as Map<string, Float32Array>,
+    expected: JSON.parse(Deno.readTextFileSync(file("expected.json"))),
   };
 }
