@@ -52,6 +52,14 @@ export const RECIPE_OPTIONS = {
     choices: ON_OFF,
     help: "add each conversation with its questions spelled carelessly",
   },
+  "keyword-questions": {
+    type: "integer",
+    minimum: 0,
+    maximum: 100,
+    help:
+      "data with intents: adds so many made-up questions of a few words of each intent's answers, " +
+      "and of its questions",
+  },
   "prompt-loss-weight": {
     type: "number",
     minimum: 0,

@@ -18,6 +18,7 @@ export {
   type FormatChoice,
   makeExamples,
 } from "./examples.ts";
+export { keywordQuestions } from "./keywords.ts";
 export {
   type PromptLine,
   readConversation,

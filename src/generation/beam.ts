@@ -190,7 +190,7 @@ export async function searchBeams(
       logits = cache.append(steps);
       await new Promise((resolve) => setTimeout(resolve, 0));
     }
-    return answerOf(groups, tokenizer, o);
+    return answerOf(groups, tokenizer, o, o.signal?.aborted ?? false);
   } finally {
     cache.dispose();
   }
@@ -207,13 +207,14 @@ function answerOf(
   groups: readonly Group[],
   tokenizer: Tokenizer,
   o: WriterOptions,
+  aborted: boolean,
 ): Generated {
   const finished = groups.flatMap((group) => group.finished).sort((a, b) => b.score - a.score);
   const open = groups.flatMap(({ beams }) => beams).sort((a, b) => b.score - a.score)[0];
   const best = finished[0] ??
     { tokens: open?.tokens ?? [], score: 0, ending: "aborted" as const };
   const text = new AnswerText(tokenizer, o);
-  let ending: Ending = best.ending;
+  let ending: Ending = aborted ? "aborted" : best.ending;
   for (const token of best.tokens) {
     const early = text.push(token);
     if (early === null) continue;

@@ -4,6 +4,7 @@ import {
   type Entry,
   type Example,
   foldOf,
+  keywordQuestions,
   makeExamples,
   readEntries,
   splitEntries,
@@ -71,7 +72,15 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
       }: only one question, none can be set aside; add data or use --validation 0`,
     );
   }
-  const training = makeExamples(entries, split.training, tokenizer, recipe);
+  const learned = [
+    ...split.training.map((i) => entries[i]!),
+    ...keywordQuestions(
+      split.training.map((i) => entries[i]!),
+      recipe.keywordQuestions,
+      recipe.seed,
+    ),
+  ];
+  const training = makeExamples(learned, [...learned.keys()], tokenizer, recipe);
   const validation = makeExamples(entries, split.validation, tokenizer, {
     ...recipe,
     augment: false,

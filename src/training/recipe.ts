@@ -21,6 +21,8 @@ export interface Recipe {
   readonly endOfText: boolean;
   /** Adds each conversation once more with its questions in another spelling. */
   readonly augment: boolean;
+  /** For data with intents: so many made-up questions of an answer's words, and of two questions' words, each. */
+  readonly keywordQuestions: number;
   /** Weight of what the assistant does not say itself, from 0 to 1. */
   readonly promptLossWeight: number;
   /** Share of the conversations that is set aside. */
@@ -94,6 +96,7 @@ const ORIGINAL = {
   vocabulary: "gpt2",
   endOfText: true,
   augment: false,
+  keywordQuestions: 0,
   promptLossWeight: 1,
   validation: 0,
   splitBy: "conversation",
