@@ -46,7 +46,7 @@ export const command = {
       type: "string",
       placeholder: "NAME",
       choices: Object.keys(recipes),
-      help: "the numbers to start from; conversations if not given. All below override one",
+      help: "the numbers to start from; quick if not given. All below override one",
     },
     ...RECIPE_OPTIONS,
     out: { type: "string", placeholder: "DIR", help: "the run's directory" },
@@ -138,7 +138,7 @@ function newDirectory(out: string | undefined, name: string): string {
 }
 
 function beginRun(options: Options): Run {
-  const recipeName = (options.recipe ?? "conversations") as RecipeName;
+  const recipeName = (options.recipe ?? "quick") as RecipeName;
   const named = recipes[recipeName];
   const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
   if (init !== null && options.model !== undefined) {
