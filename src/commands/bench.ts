@@ -1,13 +1,28 @@
 // deno task bench: measures the kernels, a training step and generation on this machine, in this run.
 
 import process from "node:process";
+import { findCheckpoint, newestRun, readCheckpointInfo } from "../checkpoint/mod.ts";
+import { readEntries } from "../data/mod.ts";
+import { formats, render } from "../tokenizer/mod.ts";
 import { adamw, Runtime } from "../kernels/mod.ts";
 import { type Batch, GPT, type Preset, presets } from "../model/mod.ts";
-import { type DecodeResult, measureDecode, measureRead } from "./bench_decode.ts";
+import { dataPath } from "./bundled.ts";
+import {
+  type AccuracyResult,
+  type DecodeResult,
+  measureAccuracy,
+  measureDecode,
+  measureRead,
+} from "./bench_decode.ts";
 import { fastest, type GemmResult, measureGemm } from "./bench_gemm.ts";
 import { Blas } from "./blas.ts";
 import { threadsOption } from "./model_options.ts";
-import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
+import {
+  type CommandSpecification,
+  invocation,
+  type OptionTable,
+  parseOptions,
+} from "./options.ts";
 
 export const command = {
   name: "bench",
@@ -20,6 +35,11 @@ export const command = {
       help: "whose shapes to measure; 124m if not given",
     },
     threads: threadsOption,
+    weights: {
+      type: "string",
+      placeholder: "DIR",
+      help: "checkpoint on which to measure what narrower weights cost; the newest if not given",
+    },
     blas: { type: "string", placeholder: "PATH", help: "an OpenBLAS library to compare with" },
     json: { type: "boolean", help: "print JSON" },
   },
@@ -129,6 +149,8 @@ export interface BenchOptions {
   readonly rounds: number;
   /** Path of an OpenBLAS library, or null. */
   readonly blas: string | null;
+  /** A checkpoint and texts for it, or null to leave accuracy out. */
+  readonly accuracy: { readonly directory: string; readonly texts: readonly string[] } | null;
   /** Called before each part, which takes a while. */
   readonly progress: (what: string) => void;
 }
@@ -167,6 +189,13 @@ export async function measure(o: BenchOptions) {
       runtime.close();
     }
   }
+  let accuracy: AccuracyResult | null = null;
+  if (o.accuracy !== null) {
+    o.progress(`accuracy of ${o.accuracy.directory}`);
+    const runtime = await Runtime.start({ threads: o.threads });
+    accuracy = measureAccuracy(runtime, o.accuracy.directory, o.accuracy.texts);
+    runtime.close();
+  }
   const best = decode.filter(({ threads }) => threads === o.threads);
   return {
     model: o.model,
@@ -181,6 +210,7 @@ export async function measure(o: BenchOptions) {
     memory_read_gbps,
     generate_tokens_per_second: Math.max(...best.map((d) => d.decode_tokens_per_second)),
     decode,
+    accuracy,
     peak_rss_mb: process.resourceUsage().maxRSS / 1024,
   };
 }
@@ -224,8 +254,30 @@ function table(f: Figures): string[] {
       } GB/s, ` +
       `plain reading ${d.memory_read_gbps.toFixed(1)}`
     ),
+    ...(f.accuracy === null ? [] : [
+      `${f.accuracy.weights}, ${f.accuracy.tokens} tokens: ` +
+      (["f32", "bf16", "int8"] as const).map((precision) => {
+        const { perplexity, largest_logit_difference: difference } = f.accuracy!;
+        return `${precision} perplexity ${perplexity[precision].toFixed(4)}` +
+          (precision === "f32" ? "" : `, logits within ${difference[precision].toFixed(3)}`);
+      }).join("; "),
+    ]),
     `peak memory ${f.peak_rss_mb.toFixed(0)} MiB`,
   ];
+}
+
+/** A checkpoint and the bundled validation texts; null when there is no checkpoint and none was named. */
+function accuracyTexts(weights: string | undefined): BenchOptions["accuracy"] {
+  if (weights === undefined && newestRun() === null) return null;
+  const directory = findCheckpoint(weights, invocation("train"));
+  const format = formats[readCheckpointInfo(directory).metadata.format];
+  const { entries } = readEntries([dataPath("illuminator/validation.jsonl")]);
+  const texts = entries.flatMap((entry) =>
+    entry.kind === "text"
+      ? [entry.text]
+      : [render(format, entry.messages).map(({ text }) => text).join("")]
+  );
+  return { directory, texts };
 }
 
 export async function run(args: string[]): Promise<number> {
@@ -236,6 +288,7 @@ export async function run(args: string[]): Promise<number> {
     sizes: SIZES,
     rounds: STEP_ROUNDS,
     blas: options.blas ?? null,
+    accuracy: accuracyTexts(options.weights),
     progress: (what) => console.error(`measuring ${what}`),
   });
   console.log(options.json ? JSON.stringify(figures, null, 2) : table(figures).join("\n"));

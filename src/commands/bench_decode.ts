@@ -1,6 +1,8 @@
 // Generation, measured: how fast a prompt is read and an answer written in each number format, beside plain
 // reading of the same bytes.
 
+import { loadParameters, readCheckpointInfo, tokenizerOf } from "../checkpoint/mod.ts";
+import { logSoftmax } from "../generation/mod.ts";
 import type { Precision, Runtime } from "../kernels/mod.ts";
 import { type Configuration, GPT } from "../model/mod.ts";
 import { fastest } from "./bench_gemm.ts";
@@ -91,5 +93,69 @@ export function measureDecode(
     decode_4_tokens_per_second: 4 / together,
     weights_gbps: bytes / one / 1e9,
     memory_read_gbps,
+  };
+}
+
+/** What narrower weights cost in accuracy, on real texts through the steps of decoding. */
+export interface AccuracyResult {
+  readonly weights: string;
+  readonly tokens: number;
+  readonly perplexity: Readonly<Record<Precision, number>>;
+  /** Largest difference of any logit from f32's. */
+  readonly largest_logit_difference: Readonly<Record<Exclude<Precision, "f32">, number>>;
+}
+
+const PRECISIONS = ["f32", "bf16", "int8"] as const;
+/** Texts read side by side, and their tokens at most. */
+const TEXTS = 32, TEXT_TOKENS = 64;
+
+/** Reads texts token by token with a checkpoint's weights in every number format. */
+export function measureAccuracy(
+  runtime: Runtime,
+  directory: string,
+  texts: readonly string[],
+): AccuracyResult {
+  const { configuration, metadata } = readCheckpointInfo(directory);
+  const tokenizer = tokenizerOf(metadata);
+  const encoded = texts.map((text) => tokenizer.encode(text).slice(0, TEXT_TOKENS))
+    .filter(({ length }) => length > 1).slice(0, TEXTS);
+  const readers = PRECISIONS.map((precision) => {
+    const model = new GPT(runtime, configuration, { training: false, precision });
+    loadParameters(directory, model);
+    return { precision, model };
+  });
+  const crossEntropy = [0, 0, 0], difference = [0, 0, 0];
+  const size = { tokens: TEXTS * TEXT_TOKENS, sequences: TEXTS };
+  const caches = readers.map(({ model }) => model.createCache(size));
+  const sequences = caches.map((cache) => encoded.map(() => cache.sequence()));
+  let tokens = 0;
+  for (let at = 0; at + 1 < TEXT_TOKENS; at++) {
+    const going = [...encoded.keys()].filter((i) => at + 1 < encoded[i]!.length);
+    if (going.length === 0) break;
+    const logits = caches.map((cache, r) =>
+      cache.append(
+        going.map((i) => ({ sequence: sequences[r]![i]!, tokens: [encoded[i]![at]!] })),
+      ).map((row) => row.slice())
+    );
+    going.forEach((i, row) => {
+      logits.forEach((of, r) => {
+        of[row]!.forEach((logit, token) => {
+          difference[r] = Math.max(difference[r]!, Math.abs(logit - logits[0]![row]![token]!));
+        });
+      });
+      logits.forEach((of, r) => {
+        logSoftmax(of[row]!);
+        crossEntropy[r]! -= of[row]![encoded[i]![at + 1]!]!;
+      });
+    });
+    tokens += going.length;
+  }
+  for (const cache of caches.reverse()) cache.dispose();
+  const perplexity = crossEntropy.map((sum) => Math.exp(sum / tokens));
+  return {
+    weights: directory,
+    tokens,
+    perplexity: { f32: perplexity[0]!, bf16: perplexity[1]!, int8: perplexity[2]! },
+    largest_logit_difference: { bf16: difference[1]!, int8: difference[2]! },
   };
 }
