@@ -39,6 +39,14 @@ const commands: Record<string, { readonly summary: string; load(): Promise<Comma
     summary: "find duplicates, leaks, contradictions and faults in data",
     load: () => import("./commands/check_data.ts"),
   },
+  export: {
+    summary: "write a checkpoint for Hugging Face's transformers or llama.cpp",
+    load: () => import("./commands/export.ts"),
+  },
+  import: {
+    summary: "make a checkpoint of a .pth file, a GGUF file or a Hugging Face directory",
+    load: () => import("./commands/import.ts"),
+  },
   info: {
     summary: "show a model's size and the memory it needs",
     load: () => import("./commands/info.ts"),

@@ -53,25 +53,52 @@ const HISTORY = "training/history.jsonl";
 
 /** Replaces the checkpoint in `directory` as a whole. */
 export function saveCheckpoint(directory: string, model: GPT, options: SaveOptions): void {
-  const table = parameterTable(model.configuration);
-  const sources = (kind: ArrayKind, prefix: string) =>
-    table.map(({ name, shape }) => ({
-      name: prefix + name,
-      shape,
-      values: () => model.readParameter(name, kind),
-    }));
-  replaceDirectory(directory, CONFIG, (temporary) => {
-    const type = options.type === "bf16" ? "BF16" : "F32";
-    writeSafetensors(`${temporary}/${MODEL}`, sources("parameter", ""), type);
-    if (options.training !== undefined) {
+  const { training } = options;
+  saveWeights(directory, model.configuration, options, {
+    values: (name) => model.readParameter(name),
+    beside: (temporary) => {
+      if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
-      const moments = momentsOf(model).flatMap((kind) => sources(kind, `${kind}.`));
+      const table = parameterTable(model.configuration);
+      const moments = momentsOf(model).flatMap((kind) =>
+        table.map(({ name, shape }) => ({
+          name: `${kind}.${name}`,
+          shape,
+          values: () => model.readParameter(name, kind),
+        }))
+      );
       writeSafetensors(`${temporary}/${OPTIMIZER}`, moments);
-      writeFlushed(`${temporary}/${STATE}`, JSON.stringify(options.training.state, null, 2) + "\n");
-      writeFlushed(`${temporary}/${HISTORY}`, options.training.history);
-    }
+      writeFlushed(`${temporary}/${STATE}`, JSON.stringify(training.state, null, 2) + "\n");
+      writeFlushed(`${temporary}/${HISTORY}`, training.history);
+    },
+  });
+}
+
+/** Where saved weights come from. */
+export interface WeightsSource {
+  /** A tensor of the parameter table. */
+  values(name: string, shape: readonly number[]): Float32Array;
+  /** Writes what else belongs into the directory. */
+  beside?(temporary: string): void;
+}
+
+/** Replaces the checkpoint in `directory` by weights that need not be in a model. */
+export function saveWeights(
+  directory: string,
+  configuration: Configuration,
+  options: SaveOptions,
+  source: WeightsSource,
+): void {
+  const tensors = parameterTable(configuration).map(({ name, shape }) => ({
+    name,
+    shape,
+    values: () => source.values(name, shape),
+  }));
+  replaceDirectory(directory, CONFIG, (temporary) => {
+    writeSafetensors(`${temporary}/${MODEL}`, tensors, options.type === "bf16" ? "BF16" : "F32");
+    source.beside?.(temporary);
     // Last: a directory with a configuration is complete.
-    const config = configOf(model.configuration, options);
+    const config = configOf(configuration, options);
     writeFlushed(`${temporary}/${CONFIG}`, JSON.stringify(config, null, 2) + "\n");
   });
 }
@@ -92,6 +119,20 @@ function configOf(configuration: Configuration, { metadata, type }: SaveOptions)
     illuminator: metadata,
   };
 }
+
+/** What Hugging Face's GPT-2 can also be, and ours cannot. */
+const FIXED = {
+  tie_word_embeddings: true,
+  scale_attn_weights: true,
+  scale_attn_by_inverse_layer_idx: false,
+  add_cross_attention: false,
+} as const;
+
+const ACTIVATIONS: Readonly<Record<string, Configuration["activation_function"]>> = {
+  gelu: "gelu",
+  gelu_new: "gelu_new",
+  gelu_pytorch_tanh: "gelu_new",
+};
 
 /** A checkpoint's description. */
 export interface CheckpointInfo {
@@ -117,9 +158,15 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
     if (typeof value === "number") return value;
     throw new UserError(`${path}: ${name} must be a number, is ${JSON.stringify(value)}`);
   };
-  const activation = config.activation_function ?? "gelu_new";
-  if (activation !== "gelu" && activation !== "gelu_new") {
-    throw new UserError(`${path}: activation_function must be gelu or gelu_new, is ${activation}`);
+  for (const [name, value] of Object.entries(FIXED)) {
+    if ((config[name] ?? value) === value) continue;
+    throw new UserError(`${path}: ${name} must be ${value}, is ${JSON.stringify(config[name])}`);
+  }
+  const activation = ACTIVATIONS[String(config.activation_function ?? "gelu_new")];
+  if (activation === undefined) {
+    throw new UserError(
+      `${path}: activation_function must be gelu or gelu_new, is ${config.activation_function}`,
+    );
   }
   return {
     configuration: {
@@ -139,7 +186,8 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
   };
 }
 
-function metadataOf(value: unknown, path: string, vocabularySize: number): Metadata {
+/** Our part of a configuration, checked. */
+export function metadataOf(value: unknown, path: string, vocabularySize: number): Metadata {
   const fields = (value ?? {}) as Record<string, unknown>;
   const format = fields.format ?? "human-assistant";
   if (typeof format !== "string" || !Object.hasOwn(formats, format)) {
@@ -183,6 +231,11 @@ function vocabularyField(
 export function tokenizerOf({ vocabulary }: Metadata): Tokenizer {
   const gpt2 = loadTokenizer();
   return vocabulary === undefined ? gpt2 : new CompactTokenizer(gpt2, vocabulary);
+}
+
+/** @throws UserError when the file is no JSON object */
+export function readJsonObject(path: string): Record<string, unknown> {
+  return readJson(path, "is not complete: it") as Record<string, unknown>;
 }
 
 function readJson(path: string, complaint: string): unknown {

@@ -82,6 +82,26 @@ export function replaceDirectory(
   }
 }
 
+/**
+ * Replaces a file by what `fill` writes beside it; when `fill` fails the old one stays.
+ * @throws UserError when it cannot be written
+ */
+export function replaceFile(path: string, fill: (temporary: string) => void): void {
+  const temporary = writing(path);
+  try {
+    fill(temporary);
+    Deno.renameSync(temporary, path);
+  } catch (error) {
+    try {
+      removeIfThere(temporary);
+    } catch {
+      // The first error says what is wrong.
+    }
+    if (!isSystemError(error)) throw error;
+    throw new UserError(`${path}: cannot be saved: ${error.message}`);
+  }
+}
+
 /** Whether the operating system refused something, as opposed to a bug of ours. */
 function isSystemError(error: unknown): error is Error {
   if (!(error instanceof Error)) return false;

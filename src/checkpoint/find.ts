@@ -2,6 +2,8 @@
 
 import { UserError } from "../errors.ts";
 import { recoverDirectory } from "./directory.ts";
+import { isFile } from "./files.ts";
+import { isWeightsFile } from "./weights.ts";
 
 /** Where training writes unless told otherwise. */
 export const WEIGHTS = "weights";
@@ -52,10 +54,16 @@ export function newestRun(root = WEIGHTS): string | null {
 }
 
 /**
- * The checkpoint that a directory is or holds.
+ * The checkpoint that a directory is or holds; a GGUF file is one itself.
  * @throws UserError when there is none; `option` is how the directory was named
  */
 export function checkpointOf(directory: string, option: string): string {
+  if (isWeightsFile(directory)) return directory;
+  if (isFile(directory)) {
+    throw new UserError(
+      `${option} ${directory}: is no directory and no .gguf file; the command import reads .pth files`,
+    );
+  }
   const path = checkpointIn(directory.replace(/(?<=.)\/+$/, ""));
   if (path !== null) return path;
   throw new UserError(`${option} ${directory}: holds no checkpoint (no config.json)`);

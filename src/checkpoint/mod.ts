@@ -9,7 +9,20 @@ export {
   readTraining,
   saveCheckpoint,
   type SaveOptions,
+  saveWeights,
   tokenizerOf,
 } from "./checkpoint.ts";
+export { exportGguf, modelfile } from "./gguf_model.ts";
+export { exportHuggingFace } from "./huggingface.ts";
 export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
-export { SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.ts";
+export { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
+export type { TensorSource } from "./tensors.ts";
+export {
+  checkTokens,
+  checkVocabularyFits,
+  loadWeights,
+  openTorchWeights,
+  openWeights,
+  readWeightsInfo,
+  Weights,
+} from "./weights.ts";

@@ -3,10 +3,15 @@
 // Source: https://github.com/huggingface/safetensors
 
 import { UserError } from "../errors.ts";
+import { openFile, readAll, readAt, writeAll } from "./files.ts";
 import { narrowBfloat16, widenBfloat16, widenFloat16 } from "./halves.ts";
+import { checkFinite, findEntry, sizeOf, type TensorFile, type TensorSource } from "./tensors.ts";
 
-/** Number formats that are read; all become f32. */
-const BYTES = { F32: 4, F16: 2, BF16: 2 } as const;
+/** Bytes of the number formats that are read; all become f32. */
+const FLOATS = { F64: 8, F32: 4, F16: 2, BF16: 2 } as const;
+/** Those of tensors that may be there, such as masks, but that no model reads. */
+const OTHERS = { I64: 8, U64: 8, I32: 4, U32: 4, I16: 2, U16: 2, I8: 1, U8: 1, BOOL: 1 } as const;
+const BYTES = { ...FLOATS, ...OTHERS } as const;
 type Type = keyof typeof BYTES;
 
 /** A tensor's place in a file. */
@@ -19,29 +24,8 @@ export interface TensorEntry {
   readonly end: number;
 }
 
-/** A tensor to be written: its values are asked for when its turn has come. */
-export interface TensorSource {
-  readonly name: string;
-  readonly shape: readonly number[];
-  values(): Float32Array;
-}
-
 /** The specification's own limit. */
 const LONGEST_HEADER = 100_000_000;
-
-function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-}
-
-/** Fills the whole array; false when the file ends before. */
-function readAll(file: Deno.FsFile, bytes: Uint8Array): boolean {
-  for (let done = 0; done < bytes.length;) {
-    const count = file.readSync(bytes.subarray(done));
-    if (count === null) return false;
-    done += count;
-  }
-  return true;
-}
 
 /** Writes tensors as f32 or rounded to bf16, and flushes the file. */
 export function writeSafetensors(
@@ -52,7 +36,7 @@ export function writeSafetensors(
   const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
   let offset = 0;
   for (const { name, shape } of tensors) {
-    const end = offset + shape.reduce((a, b) => a * b, 1) * BYTES[type];
+    const end = offset + sizeOf(shape) * BYTES[type];
     header[name] = { dtype: type, shape, data_offsets: [offset, end] };
     offset = end;
   }
@@ -72,14 +56,14 @@ export function writeSafetensors(
 }
 
 /** An open file of tensors, its header checked. */
-export class SafetensorsFile implements Disposable {
+export class SafetensorsFile implements TensorFile {
   readonly entries: ReadonlyMap<string, TensorEntry>;
   readonly #file: Deno.FsFile;
   readonly #dataStart: number;
 
   /** @throws UserError when the file is missing or damaged, saying how */
   constructor(readonly path: string) {
-    this.#file = open(path);
+    this.#file = openFile(path);
     try {
       const { entries, dataStart } = readHeader(this.#file, path);
       this.entries = entries;
@@ -95,23 +79,13 @@ export class SafetensorsFile implements Disposable {
    * @throws UserError when it is missing, has another shape, or holds a value that is not finite
    */
   read(name: string, shape: readonly number[]): Float32Array {
-    const entry = this.entries.get(name);
-    if (entry === undefined) throw new UserError(`${this.path}: holds no tensor ${name}`);
-    if (entry.shape.length !== shape.length || entry.shape.some((size, i) => size !== shape[i])) {
-      throw new UserError(
-        `${this.path}: ${name} has shape [${entry.shape}], the model wants [${shape}]`,
-      );
+    const { type, start, end } = findEntry(this, name, shape);
+    if (!Object.hasOwn(FLOATS, type)) {
+      throw new UserError(`${this.path}: ${name} holds ${type}, no floating-point numbers`);
     }
-    const bytes = new Uint8Array(entry.end - entry.start);
-    this.#file.seekSync(this.#dataStart + entry.start, Deno.SeekMode.Start);
-    if (!readAll(this.#file, bytes)) {
-      throw new UserError(`${this.path}: ends in the middle of ${name}`);
-    }
-    const values = widen(bytes, entry.type);
-    if (!values.every(Number.isFinite)) {
-      throw new UserError(`${this.path}: ${name} holds values that are not finite`);
-    }
-    return values;
+    const bytes = readAt(this.#file, this.#dataStart + start, end - start);
+    if (bytes === null) throw new UserError(`${this.path}: ends in the middle of ${name}`);
+    return checkFinite(this.path, name, widen(bytes, type));
   }
 
   close(): void {
@@ -125,19 +99,8 @@ export class SafetensorsFile implements Disposable {
 
 function widen({ buffer }: Uint8Array<ArrayBuffer>, type: Type): Float32Array {
   if (type === "F32") return new Float32Array(buffer);
+  if (type === "F64") return Float32Array.from(new Float64Array(buffer));
   return (type === "F16" ? widenFloat16 : widenBfloat16)(new Uint16Array(buffer));
-}
-
-function open(path: string): Deno.FsFile {
-  try {
-    return Deno.openSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new UserError(`${path}: there is no such file`);
-    }
-    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-    throw new UserError(`${path}: there is no permission to read it`);
-  }
 }
 
 function readHeader(file: Deno.FsFile, path: string) {
@@ -185,7 +148,7 @@ function entryOf(name: string, value: unknown, damaged: (what: string) => UserEr
     throw damaged(`${name} has no valid data_offsets`);
   }
   const [start, end] = data_offsets as [number, number];
-  const bytes = shape.reduce((a, b) => a * b, 1) * BYTES[dtype];
+  const bytes = sizeOf(shape) * BYTES[dtype];
   if (end - start !== bytes) {
     throw damaged(`${name} of shape [${shape}] takes ${bytes} bytes, not ${end - start}`);
   }

@@ -1,10 +1,11 @@
 // What the commands that use a trained model have in common: its options, and loading it.
 
 import {
+  checkTokens,
   findCheckpoint,
-  loadParameters,
+  loadWeights,
   type Metadata,
-  readCheckpointInfo,
+  readWeightsInfo,
   tokenizerOf,
 } from "../checkpoint/mod.ts";
 import { type Precision, Runtime } from "../kernels/mod.ts";
@@ -23,7 +24,8 @@ export const MODEL_OPTIONS = {
   weights: {
     type: "string",
     placeholder: "DIR",
-    help: "checkpoint, or a run's directory; the newest under weights/ if not given",
+    help: "checkpoint, a run's directory, Hugging Face's GPT-2 or a .gguf file; the newest under " +
+      "weights/ if not given",
   },
   threads: threadsOption,
 } as const satisfies OptionTable;
@@ -52,12 +54,14 @@ export async function loadModel(
   options: { weights: string | undefined; threads: number | undefined; precision?: string },
 ): Promise<LoadedModel> {
   const directory = findCheckpoint(options.weights, invocation("train"));
-  const { configuration, metadata } = readCheckpointInfo(directory);
+  const info = readWeightsInfo(directory);
+  checkTokens(info, directory);
+  const { configuration, metadata } = info;
   const runtime = await Runtime.start({ threads: options.threads });
   try {
     const precision = (options.precision ?? "f32") as Precision;
     const model = new GPT(runtime, configuration, { training: false, precision });
-    loadParameters(directory, model);
+    await loadWeights(directory, model);
     return { model, runtime, metadata, directory, tokenizer: tokenizerOf(metadata) };
   } catch (error) {
     runtime.close();

@@ -1,12 +1,16 @@
 // deno task train: trains or fine-tunes a model, or goes on with a run.
 
 import {
+  type CheckpointInfo,
   checkpointOf,
+  checkTokens,
   loadMoments,
   loadParameters,
+  loadWeights,
   newestRun,
   readCheckpointInfo,
   readTraining,
+  readWeightsInfo,
   tokenizerOf,
   WEIGHTS,
 } from "../checkpoint/mod.ts";
@@ -51,7 +55,11 @@ export const command = {
     ...RECIPE_OPTIONS,
     out: { type: "string", placeholder: "DIR", help: "the run's directory" },
     resume: { type: "boolean", help: "go on with the newest run, or that of DIR" },
-    init: { type: "string", placeholder: "DIR", help: "start from a checkpoint's weights" },
+    init: {
+      type: "string",
+      placeholder: "DIR",
+      help: "start from the weights of a checkpoint, of Hugging Face's GPT-2 or of a .gguf file",
+    },
     "save-every": {
       type: "integer",
       minimum: 0,
@@ -146,7 +154,7 @@ function beginRun(options: Options): Run {
   }
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;
-  const base = init === null ? presets[preset] : readCheckpointInfo(init).configuration;
+  const base = init === null ? presets[preset] : initialInfo(init).configuration;
   const recipe = init === null ? changed : { ...changed, model: null };
   checkFit(base, recipe);
   const { dropout } = recipe;
@@ -170,6 +178,13 @@ function beginRun(options: Options): Run {
     configuration: { ...base, resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout },
     weights: init,
   };
+}
+
+/** What --init names. @throws UserError when its tokens are not those of its tokenizer */
+function initialInfo(init: string): CheckpointInfo {
+  const info = readWeightsInfo(init);
+  checkTokens(info, `--init ${init}`);
+  return info;
 }
 
 /** @throws UserError when a model cannot take the recipe's texts */
@@ -274,7 +289,7 @@ export async function perform(
     validation: state.validationData,
     skipBadLines: state.skipBadLines,
   };
-  const known = weights === null ? undefined : tokenizerOf(readCheckpointInfo(weights).metadata);
+  const known = weights === null ? undefined : tokenizerOf(readWeightsInfo(weights).metadata);
   const corpus = loadCorpus(files, state.recipe, known);
   const { tokenizer } = corpus;
   const vocab_size = weights === null ? tokenizer.vocabularySize : base.vocab_size;
@@ -291,8 +306,11 @@ export async function perform(
     const model = new GPT(runtime, configuration, { training: true, average });
     o.report.start({ directory, state, corpus, configuration, runtime });
     if (weights === null) model.initialize(state.recipe.seed);
-    else loadParameters(weights, model);
-    if (fingerprint !== null) loadMoments(`${directory}/last`, model);
+    else if (fingerprint === null) await loadWeights(weights, model);
+    else {
+      loadParameters(weights, model);
+      loadMoments(weights, model);
+    }
     // A checkpoint's weights are those to be used; the others lie where the average would.
     if (state.progress.averaged > 0) model.parameters.swapAverage();
     await train({

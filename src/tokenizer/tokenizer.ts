@@ -39,7 +39,7 @@ export interface StreamDecoder {
 class Gpt2Tokenizer implements Tokenizer {
   readonly vocabularySize = VOCABULARY_SIZE;
   readonly special = special;
-  readonly #pattern = new RegExp(gpt2.pat_str, "gu");
+  readonly #pattern = new RegExp(withUnicodeSpaces(gpt2.pat_str), "gu");
   readonly #encoder = new TextEncoder();
   readonly #decoder = new TextDecoder("utf-8", KEEP_BOM);
   readonly #remembered = new Map<string, readonly number[]>();
@@ -96,6 +96,14 @@ class Gpt2Tokenizer implements Tokenizer {
     }
     return spelled;
   }
+}
+
+/**
+ * GPT-2's pattern was written for Python, whose \s is Unicode's white space: with U+0085 and without U+FEFF, the
+ * other way round than JavaScript's.
+ */
+function withUnicodeSpaces(pattern: string): string {
+  return pattern.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}");
 }
 
 /** js-tiktoken's ranks: lines of "name first-rank token token ...", the tokens' bytes in base64. */

@@ -65,7 +65,7 @@ const DAMAGE: Record<string, [Uint8Array<ArrayBuffer>, string]> = {
   "data cut off": [build({ a: tensor(0, 8) }, 4), "take 8 bytes, the file has 4"],
   "bytes left over": [build({ a: tensor(0, 8) }, 12), "take 8 bytes, the file has 12"],
   "a shape of another size": [build({ a: tensor(0, 8, [3]) }, 8), "takes 12 bytes, not 8"],
-  "another type": [build({ a: tensor(0, 8, [2], "I32") }, 8), 'the type "I32"'],
+  "another type": [build({ a: tensor(0, 8, [2], "F8") }, 8), 'the type "F8"'],
   "a negative shape": [build({ a: tensor(0, 8, [-2]) }, 8), "no valid shape"],
   "no offsets": [build({ a: { dtype: "F32", shape: [1] } }, 4), "no valid data_offsets"],
 };
@@ -79,6 +79,14 @@ for (const [what, [bytes, reason]] of Object.entries(DAMAGE)) {
     });
   });
 }
+
+Deno.test("a mask of whole numbers may lie in a file, but is not read as weights", () => {
+  withFile((path) => {
+    Deno.writeFileSync(path, build({ a: tensor(0, 8, [2], "I32") }, 8));
+    using file = new SafetensorsFile(path);
+    assertThrows(() => file.read("a", [2]), UserError, "a holds I32, no floating-point numbers");
+  });
+});
 
 Deno.test("refused: values that are not finite, and a file that is not there", () => {
   withFile((path) => {

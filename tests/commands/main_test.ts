@@ -19,7 +19,18 @@ Deno.test("main: without a command it lists them, on standard output", async () 
   const overview = await run([]);
   assertEquals([overview.code, overview.stderr], [0, ""]);
   for (
-    const name of ["train", "chat", "generate", "eval", "compare", "check-data", "info", "bench"]
+    const name of [
+      "train",
+      "chat",
+      "generate",
+      "eval",
+      "compare",
+      "check-data",
+      "export",
+      "import",
+      "info",
+      "bench",
+    ]
   ) {
     assertMatch(overview.stdout, new RegExp(`deno task ${name} +\\w`));
   }
@@ -39,7 +50,7 @@ Deno.test("main: a user's mistake is one line on standard error and exit code 2"
     code: 2,
     stdout: "",
     stderr: "error: unknown command trian: did you mean train? " +
-      "There are train, chat, generate, eval, compare, check-data, info, bench\n",
+      "There are train, chat, generate, eval, compare, check-data, export, import, info, bench\n",
   });
   assertEquals(await run(["info", "--modle", "nano"]), {
     code: 2,
@@ -50,7 +61,18 @@ Deno.test("main: a user's mistake is one line on standard error and exit code 2"
 
 Deno.test("main: every command has --help", async () => {
   for (
-    const name of ["train", "chat", "generate", "eval", "compare", "check-data", "info", "bench"]
+    const name of [
+      "train",
+      "chat",
+      "generate",
+      "eval",
+      "compare",
+      "check-data",
+      "export",
+      "import",
+      "info",
+      "bench",
+    ]
   ) {
     const { code, stdout, stderr } = await run([name, "--help"]);
     assertEquals([code, stderr], [0, ""]);

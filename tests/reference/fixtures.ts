@@ -46,7 +46,7 @@ export interface Fixture {
 }
 
 /** Every tensor of a safetensors file, and as which of the two types it was stored. */
-function readTensors(path: URL): Map<string, Float32Array | Int32Array> {
+export function readTensors(path: URL): Map<string, Float32Array | Int32Array> {
   const bytes = Deno.readFileSync(path);
   const start = 8 + Number(new DataView(bytes.buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
