@@ -53,16 +53,16 @@ function writeQ8(values: Float32Array): Uint8Array {
   const blocks = values.length / BLOCK;
   const bytes = new Uint8Array(blocks * BLOCK_BYTES), view = new DataView(bytes.buffer);
   for (let block = 0; block < blocks; block++) {
-    const from = values.subarray(block * BLOCK, (block + 1) * BLOCK);
+    const from = block * BLOCK, at = block * BLOCK_BYTES;
     let largest = 0;
-    for (const value of from) largest = Math.max(largest, Math.abs(value));
-    const scale = Math.fround(largest / 127), at = block * BLOCK_BYTES;
+    for (let i = 0; i < BLOCK; i++) largest = Math.max(largest, Math.abs(values[from + i]!));
+    const scale = Math.fround(largest / 127);
     const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
     view.setFloat16(at, scale, true);
-    from.forEach((value, i) => {
-      const scaled = Math.fround(value * inverse);
+    for (let i = 0; i < BLOCK; i++) {
+      const scaled = Math.fround(values[from + i]! * inverse);
       view.setInt8(at + 2 + i, Math.sign(scaled) * Math.floor(Math.abs(scaled) + 0.5));
-    });
+    }
   }
   return bytes;
 }

@@ -44,8 +44,12 @@ export function findEntry<E extends { readonly shape: readonly number[] }>(
 
 /** @throws UserError when a value is not finite */
 export function checkFinite(path: string, name: string, values: Float32Array): Float32Array {
-  if (values.every(Number.isFinite)) return values;
-  throw new UserError(`${path}: ${name} holds values that are not finite`);
+  for (let i = 0; i < values.length; i++) {
+    if (!Number.isFinite(values[i]!)) {
+      throw new UserError(`${path}: ${name} holds values that are not finite`);
+    }
+  }
+  return values;
 }
 
 /** [rows, columns] becomes [columns, rows], in blocks that stay in the L1 cache. */

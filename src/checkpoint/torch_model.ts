@@ -1,9 +1,10 @@
 // What the tensors of a torch.save archive say about their model, which has no config.json beside it.
 
 import { UserError } from "../errors.ts";
-import { type Configuration, presets } from "../model/mod.ts";
+import { type Configuration, MOST_POSITIONS, presets } from "../model/mod.ts";
 import type { CheckpointInfo } from "./checkpoint.ts";
 import { isExperiment, type Layout, POSITIONS, TOKENS } from "./spellings.ts";
+import { sizeOf } from "./tensors.ts";
 import { TorchFile } from "./torch.ts";
 
 export { TorchFile };
@@ -31,11 +32,13 @@ export function torchInfo(
     return place.transposed ? shape.toReversed() : shape;
   };
   const [vocab_size, n_embd] = shapeOf(TOKENS) as [number, number];
-  const n_positions = shapeOf(POSITIONS).at(-2) ?? 0;
+  const positions = sizeOf(shapeOf(POSITIONS)) / n_embd;
   const n_inner = shapeOf("transformer.h.0.mlp.c_fc.weight")[1]!;
   let n_layer = 1;
   while (entries.has(layout.place(`transformer.h.${n_layer}.ln_1.weight`).name)) n_layer++;
   const notes: string[] = [];
+  const n_positions = Math.min(positions, MOST_POSITIONS);
+  if (positions > n_positions) notes.push(`its positions from ${n_positions} on are left out`);
   const n_head = options.heads ?? headsIn(root) ?? Math.max(1, Math.round(n_embd / HEAD_CHANNELS));
   if (options.heads === undefined && headsIn(root) === null) {
     notes.push(`it does not say how many heads it has: taken for ${n_head}; --heads N says so`);

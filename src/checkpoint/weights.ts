@@ -142,11 +142,7 @@ export class Weights implements Disposable {
   read(name: string, shape: readonly number[]): Float32Array {
     const { name: own, transposed } = this.layout.place(name);
     if (name === TOKENS) return this.#readTokens(own, shape);
-    // The experiment kept its positions as [1, T, C].
-    const there = this.file.entries.get(own)?.shape ?? shape;
-    if (name === POSITIONS && there.length === 3 && there[0] === 1) {
-      return this.file.read(own, [1, ...shape]);
-    }
+    if (name === POSITIONS) return this.#readPositions(own, shape);
     if (!transposed) return this.file.read(own, shape);
     const [inputs, outputs] = shape as [number, number];
     return transpose(this.file.read(own, [outputs, inputs]), outputs, inputs);
@@ -171,6 +167,14 @@ export class Weights implements Disposable {
     values.set(known);
     for (let row = there; row < rows!; row++) values.set(sums.map((sum) => sum / there), row * C!);
     return values;
+  }
+
+  /** [T, C], which the experiment kept as [1, T, C], and perhaps for more positions than ours can have. */
+  #readPositions(name: string, shape: readonly number[]): Float32Array {
+    const there = this.file.entries.get(name)?.shape ?? shape;
+    const isLong = there.length === 3 && there.includes(1) && there.at(-1) === shape[1];
+    if (!isLong || sizeOf(there) < sizeOf(shape)) return this.file.read(name, shape);
+    return this.file.read(name, there).subarray(0, sizeOf(shape));
   }
 
   #checkNames(): void {

@@ -23,6 +23,9 @@ export interface Configuration {
 /** GPT-2's 50,257 tokens and three of ours. */
 const VOCABULARY = 50260;
 
+/** Longest context that attention is computed for. */
+export const MOST_POSITIONS = 4096;
+
 function preset(n_layer: number, n_embd: number, n_head: number): Configuration {
   return {
     vocab_size: VOCABULARY,
@@ -70,7 +73,7 @@ export function validateConfiguration(c: Configuration): void {
     );
   };
   whole("vocab_size", 1_000_000);
-  whole("n_positions", 4096);
+  whole("n_positions", MOST_POSITIONS);
   whole("n_embd", 8192);
   whole("n_layer", 256);
   whole("n_head", 256);

@@ -4,6 +4,7 @@ export { CachedSequence, type CacheSize, type Continuation, KeyValueCache } from
 export {
   type Configuration,
   innerWidth,
+  MOST_POSITIONS,
   type Preset,
   presets,
   validateConfiguration,

@@ -171,6 +171,27 @@ Deno.test("commands: export and import, and mistakes in one line", () =>
     const answer = ["generate", "--raw", "Hi", "--max-tokens", "2", "--weights"];
     const said = await run(directory, [...answer, "a.gguf"]);
     assertEquals([said.code, said.stderr], [0, ""]);
+    const short = [
+      "--recipe",
+      "basic",
+      "--max-tokens",
+      "16",
+      "--epochs",
+      "1",
+      "--sample-every",
+      "0",
+    ];
+    const trained = await run(directory, [
+      "train",
+      ...short,
+      "--init",
+      "hf",
+      "--json",
+      "--out",
+      "t",
+    ]);
+    assertEquals([trained.code, trained.stderr], [0, ""]);
+    assertStringIncludes(trained.stdout, '"event":"done"');
     Deno.writeTextFileSync(`${directory}/x.pth`, "nothing");
     const mistakes: [string[], string][] = [
       [["export", "--weights", "model"], "export needs --out PATH"],

@@ -260,6 +260,25 @@ def check_llama(expected, spread, directory):
     check("llama.cpp's tokens of 300 random texts", not wrong, f"{len(wrong)} differ {[ascii(t) for t in wrong[:3]]}")
 
 
+def check_exact_gelu(directory):
+    """llama.cpp has the tanh form only: how far our own models' logits are off there."""
+    try:
+        import llama_cpp
+    except ImportError:
+        return
+    source, path = directory / "imported", directory / "exact.gguf"
+    expected = [torch.tensor(row) for row in probe(weights=str(source), sequences=SEQUENCES)["logits"]]
+    run("export", "--weights", source, "--format", "gguf", "--out", path)
+    model = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=1)
+    rows = []
+    for tokens in SEQUENCES:
+        model.reset()
+        model.eval(tokens)
+        rows.append(model.scores[len(tokens) - 1].tolist())
+    worst = distance(rows, expected)
+    check("llama.cpp with our exact GELU", worst <= 1e-2, f"logits differ by {worst:.1e}")
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -271,6 +290,7 @@ def main():
         check_tokenizer(exported)
         check_pth(directory)
         check_gguf(source, directory)
+        check_exact_gelu(directory)
     sys.exit(f"{len(failures)} failed: {', '.join(failures)}" if failures else 0)
 
 
