@@ -4,12 +4,12 @@
 import type { CachedSequence, GPT } from "../model/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
 import type { LogitProcessor } from "./logits.ts";
+import { logSoftmax } from "./log_sum_exp.ts";
 import type { BeamOptions } from "./options.ts";
 import {
   AnswerText,
   type Ending,
   type Generated,
-  logSumExp,
   processorFor,
   type WriterOptions,
 } from "./writer.ts";
@@ -35,12 +35,6 @@ interface Candidate {
   readonly beam: Beam;
   readonly token: number;
   readonly score: number;
-}
-
-/** Subtracts log(sum(exp(logits))), so that they are log-probabilities. */
-export function logSoftmax(logits: Float32Array): void {
-  const total = logSumExp(logits);
-  for (let i = 0; i < logits.length; i++) logits[i]! -= total;
 }
 
 /** The `count` best continuations of the beams by their scores [V] each, best first. */

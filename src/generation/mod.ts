@@ -1,6 +1,6 @@
 // Generation: choosing tokens, stopping, filtering, and conversations.
 
-export { logSoftmax, searchBeams } from "./beam.ts";
+export { searchBeams } from "./beam.ts";
 export {
   ALL_RULES,
   copies,
@@ -20,6 +20,7 @@ export {
   type Request,
   type TokenSequence,
 } from "./generate.ts";
+export { logSoftmax, logSumExp } from "./log_sum_exp.ts";
 export * from "./logits.ts";
 export {
   type BeamOptions,

@@ -4,6 +4,7 @@ import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
+import { logSumExp } from "./log_sum_exp.ts";
 import { sampler } from "./sampling.ts";
 import { StopScanner } from "./stop.ts";
 
@@ -86,15 +87,6 @@ export class AnswerText {
   #show(piece: string): void {
     if (piece !== "") this.options.onText?.(piece);
   }
-}
-
-/** log(sum(exp(logits))) */
-export function logSumExp(logits: Float32Array): number {
-  let highest = -Infinity;
-  for (let i = 0; i < logits.length; i++) if (logits[i]! > highest) highest = logits[i]!;
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - highest);
-  return highest + Math.log(sum);
 }
 
 /** Writes one answer behind a prompt, token by token. */
