@@ -176,8 +176,8 @@ export const RECIPE_OPTIONS = {
   "stop-on": {
     type: "string",
     placeholder: "LOSS",
-    choices: ["validation", "training", "never"],
-    help: "what early stopping watches",
+    choices: ["validation", "training", "composite", "never"],
+    help: "what early stopping watches; composite: loss, wrong answers and repetition",
   },
   patience: { type: "integer", minimum: 1, help: "epochs without a better loss before it stops" },
   seed: { type: "integer", minimum: 0, maximum: 2 ** 32 - 1, help: "of weights, order, dropout" },
@@ -221,8 +221,10 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   const own = values.data.length > 0 ? { validationData: [] } : {};
   const changed: Recipe = { ...recipe, ...own, ...Object.fromEntries(changes) };
   const aside = changed.validation > 0 || changed.folds > 0 || changed.validationData.length > 0;
-  if (changed.stopOn === "validation" && !aside) {
-    throw new UserError("--stop-on validation needs --validation above 0 or --validation-data");
+  if ((changed.stopOn === "validation" || changed.stopOn === "composite") && !aside) {
+    throw new UserError(
+      `--stop-on ${changed.stopOn} needs --validation above 0 or --validation-data`,
+    );
   }
   if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
     throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);
@@ -231,7 +233,7 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
     throw new UserError(`--stop-on ${changed.stopOn} needs --patience of at least 1`);
   }
   if (changed.stopOn === "never" && values.patience !== undefined) {
-    throw new UserError("--patience needs --stop-on validation or --stop-on training");
+    throw new UserError("--patience needs --stop-on validation, training or composite");
   }
   return changed;
 }

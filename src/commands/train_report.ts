@@ -2,7 +2,13 @@
 
 import type { Runtime } from "../kernels/mod.ts";
 import { type Configuration, parameterCount } from "../model/mod.ts";
-import { type Corpus, type RunState, stepsPerEpoch, type TrainingEvent } from "../training/mod.ts";
+import {
+  type Corpus,
+  type DiagnosisEvent,
+  type RunState,
+  stepsPerEpoch,
+  type TrainingEvent,
+} from "../training/mod.ts";
 import { invocation } from "./options.ts";
 import { duration, Progress, streamOutput } from "./progress.ts";
 
@@ -96,6 +102,17 @@ function describe({ directory, state, corpus, configuration, runtime }: RunStart
   ];
 }
 
+/** What the model does with texts, in one line. */
+function describeDiagnosis(d: DiagnosisEvent): string {
+  const percent = (value: number) => `${(100 * value).toFixed(0)} %`;
+  const aside = d.accuracy === null || d.recited_aside === null
+    ? ""
+    : `; of texts set aside ${percent(d.recited_aside)} to the letter, ` +
+      `${percent(d.accuracy)} nearly so`;
+  return `recites ${percent(d.recited)} of its training texts${aside}; repeats itself ` +
+    `${percent(d.seq_rep_4)}; calibration error ${percent(d.calibration_error)}`;
+}
+
 /** "batchSize" -> "batch size" */
 function words(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
@@ -137,6 +154,9 @@ export function terminalReporter(): Reporter {
                   event.learned_loss.toFixed(4)) +
               (event.best && validation !== null ? " (best)" : ""),
           );
+          break;
+        case "diagnosis":
+          line(`  ${describeDiagnosis(event)}`);
           break;
         case "sample":
           line(`  ${event.prompt} -> ${JSON.stringify(event.text)}`);

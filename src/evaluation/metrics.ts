@@ -58,3 +58,22 @@ export function copiedFrom(corpus: readonly string[]): (text: string) => boolean
     return words.length >= COPIED_WORDS && all.includes(` ${words.join(" ")} `);
   };
 }
+
+/** A prediction's probability, and whether it came true. */
+export interface Confidence {
+  readonly sure: number;
+  readonly right: boolean;
+}
+
+/** Mean distance between how sure predictions are and how often they are right, in bins of the former (Guo et al. 2017). */
+export function expectedCalibrationError(predictions: readonly Confidence[], bins = 10): number {
+  const groups = Map.groupBy(
+    predictions,
+    ({ sure }) => Math.min(bins - 1, Math.floor(sure * bins)),
+  );
+  const distances = [...groups.values()].map((group) => {
+    const sure = mean(group.map((one) => one.sure));
+    return group.length * Math.abs(sure - mean(group.map(({ right }) => Number(right))));
+  });
+  return distances.reduce((sum, distance) => sum + distance, 0) / Math.max(1, predictions.length);
+}

@@ -12,4 +12,13 @@ export {
 } from "./answers.ts";
 export { nearestQuestion } from "./baseline.ts";
 export { evaluateLoss, type LossFigures } from "./loss.ts";
-export { copiedFrom, distinct, mean, sequenceRepetition, tokenF1, wordsOf } from "./metrics.ts";
+export {
+  type Confidence,
+  copiedFrom,
+  distinct,
+  expectedCalibrationError,
+  mean,
+  sequenceRepetition,
+  tokenF1,
+  wordsOf,
+} from "./metrics.ts";

@@ -1,5 +1,6 @@
 // What a run tells whoever watches it.
 
+import type { Diagnosis } from "./diagnosis.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** After an optimiser step. */
@@ -41,6 +42,14 @@ export interface SampleEvent {
   readonly text: string;
 }
 
+/** What the model does with texts that it learns and with those set aside. */
+export interface DiagnosisEvent extends Diagnosis {
+  readonly event: "diagnosis";
+  readonly epoch: number;
+  /** Validation loss less training loss on the same footing; null without validation data. */
+  readonly gap: number | null;
+}
+
 /** A checkpoint was written. */
 export interface SavedEvent {
   readonly event: "saved";
@@ -60,4 +69,10 @@ export interface DoneEvent {
   readonly peak_rss_bytes: number;
 }
 
-export type TrainingEvent = StepEvent | EpochEvent | SampleEvent | SavedEvent | DoneEvent;
+export type TrainingEvent =
+  | StepEvent
+  | EpochEvent
+  | DiagnosisEvent
+  | SampleEvent
+  | SavedEvent
+  | DoneEvent;

@@ -1,7 +1,15 @@
 // Training: recipes, schedules, the loop, its events and its state.
 
 export { type Corpus, loadCorpus } from "./corpus.ts";
-export type { DoneEvent, EpochEvent, SampleEvent, StepEvent, TrainingEvent } from "./events.ts";
+export { diagnose, type Diagnosis, divide } from "./diagnosis.ts";
+export type {
+  DiagnosisEvent,
+  DoneEvent,
+  EpochEvent,
+  SampleEvent,
+  StepEvent,
+  TrainingEvent,
+} from "./events.ts";
 export { type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";

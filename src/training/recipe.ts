@@ -79,7 +79,7 @@ export interface Recipe {
   readonly curriculum: "none" | "length" | "rarity";
   readonly curriculumEpochs: number;
   /** What early stopping watches, and how many epochs without a better value it waits. */
-  readonly stopOn: "validation" | "training" | "never";
+  readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
   readonly seed: number;
   /** Least probability of every token of an answer that the model gives; else it says that it does not know. */

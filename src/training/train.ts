@@ -17,6 +17,7 @@ import {
 } from "../tokenizer/mod.ts";
 import type { Corpus } from "./corpus.ts";
 import { orderOf } from "./curriculum.ts";
+import { diagnose, type Diagnosis } from "./diagnosis.ts";
 import type { EpochEvent, TrainingEvent } from "./events.ts";
 import type { Recipe } from "./recipe.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -249,7 +250,7 @@ function endEpoch(options: TrainOptions): Promise<void> {
 
 /** Validates, decides whether to go on, keeps the best, lets the model speak. */
 async function judgeEpoch(options: TrainOptions): Promise<void> {
-  const { model, corpus, state, onEvent } = options;
+  const { model, tokenizer, corpus, state, onEvent } = options;
   const { recipe, progress } = state;
   const start = performance.now();
   const train_loss = progress.epochLoss / progress.epochWeight;
@@ -258,7 +259,12 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   const learned_loss = validationLoss(model, footing(corpus))!;
   checkFinite("validation loss", validation_loss ?? 0, progress.step);
   closeEpoch(progress);
-  const watched = recipe.stopOn === "training" ? train_loss : validation_loss ?? train_loss;
+  const speaks = recipe.sampleEvery > 0 &&
+    (progress.epoch % recipe.sampleEvery === 0 || progress.epoch >= recipe.epochs);
+  const diagnosis = speaks || recipe.stopOn === "composite"
+    ? await diagnose(model, tokenizer, corpus)
+    : null;
+  const watched = watchedValue(recipe, train_loss, validation_loss, diagnosis);
   const { improved, exhausted } = watch(progress, watched, recipe.patience);
   lowerRate(state);
   if (progress.epoch >= recipe.epochs) progress.finished = "epochs";
@@ -275,9 +281,13 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   };
   options.history.push(JSON.stringify(event));
   onEvent(event);
-  const samples = recipe.sampleEvery > 0 &&
-    (progress.epoch % recipe.sampleEvery === 0 || progress.finished !== null);
-  if (samples) await sample(options);
+  if (diagnosis !== null) {
+    const gap = validation_loss === null ? null : validation_loss - learned_loss;
+    const found = { event: "diagnosis", epoch: progress.epoch, gap, ...diagnosis } as const;
+    options.history.push(JSON.stringify(found));
+    onEvent(found);
+  }
+  if (speaks || recipe.sampleEvery > 0 && progress.finished !== null) await sample(options);
   progress.seconds += (performance.now() - start) / 1000;
   if (improved && keepsBest(recipe, validation_loss)) {
     saveCheckpoint(`${options.directory}/best`, model, {
@@ -288,6 +298,19 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   }
   const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;
   if (due && progress.finished === null) save(options);
+}
+
+/** What early stopping watches: lower is better. `composite` weighs loss, wrong answers and repetition alike. */
+function watchedValue(
+  { stopOn }: Recipe,
+  training: number,
+  validation: number | null,
+  diagnosis: Diagnosis | null,
+): number {
+  if (stopOn === "training") return training;
+  const loss = validation ?? training;
+  if (stopOn !== "composite" || diagnosis === null) return loss;
+  return loss + (1 - (diagnosis.accuracy ?? 1)) + diagnosis.seq_rep_4;
 }
 
 function closeEpoch(progress: Progress): void {
