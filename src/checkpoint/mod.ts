@@ -15,6 +15,7 @@ export {
 export { exportGguf, modelfile } from "./gguf_model.ts";
 export { exportHuggingFace } from "./huggingface.ts";
 export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
+export { LOCK, lockRun } from "./lock.ts";
 export { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export type { TensorSource } from "./tensors.ts";
 export {

@@ -2,6 +2,7 @@
 // Tensors are read and written one at a time, so that a file may be larger than memory.
 // Source: https://github.com/huggingface/safetensors
 
+import { crc32 } from "node:zlib";
 import { UserError } from "../errors.ts";
 import { openFile, readAll, readAt, writeAll } from "./files.ts";
 import { narrowBfloat16, widenBfloat16, widenFloat16 } from "./halves.ts";
@@ -22,18 +23,30 @@ export interface TensorEntry {
   /** Bytes from the end of the header. */
   readonly start: number;
   readonly end: number;
+  /** CRC-32 of its bytes, where the file says it. */
+  readonly checksum?: string;
 }
 
 /** The specification's own limit. */
 const LONGEST_HEADER = 100_000_000;
 
-/** Writes tensors as f32 or rounded to bf16, and flushes the file. */
+/** Our entry of the header's metadata: the tensors' CRC-32, 8 hexadecimal digits each, in the order of their bytes. */
+const CHECKSUMS = "crc32";
+const DIGITS = 8;
+
+const checksumOf = (bytes: Uint8Array) => crc32(bytes).toString(16).padStart(DIGITS, "0");
+
+/** Writes tensors as f32 or rounded to bf16, with checksums, and flushes the file. */
 export function writeSafetensors(
   path: string,
   tensors: readonly TensorSource[],
   type: "F32" | "BF16" = "F32",
 ): void {
-  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+  // The checksums take their place when the bytes are written.
+  const unknown = "-".repeat(DIGITS * tensors.length);
+  const header: Record<string, unknown> = {
+    __metadata__: { format: "pt", [CHECKSUMS]: unknown },
+  };
   let offset = 0;
   for (const { name, shape } of tensors) {
     const end = offset + sizeOf(shape) * BYTES[type];
@@ -48,10 +61,15 @@ export function writeSafetensors(
   using file = Deno.openSync(path, { write: true, create: true, truncate: true });
   writeAll(file, length);
   writeAll(file, text);
+  let checksums = "";
   for (const tensor of tensors) {
     const values = type === "F32" ? tensor.values() : narrowBfloat16(tensor.values());
-    writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    checksums += checksumOf(bytes);
+    writeAll(file, bytes);
   }
+  file.seekSync(length.length + json.indexOf(unknown), Deno.SeekMode.Start);
+  writeAll(file, new TextEncoder().encode(checksums));
   file.syncSync();
 }
 
@@ -79,12 +97,15 @@ export class SafetensorsFile implements TensorFile {
    * @throws UserError when it is missing, has another shape, or holds a value that is not finite
    */
   read(name: string, shape: readonly number[]): Float32Array {
-    const { type, start, end } = findEntry(this, name, shape);
+    const { type, start, end, checksum } = findEntry(this, name, shape);
     if (!Object.hasOwn(FLOATS, type)) {
       throw new UserError(`${this.path}: ${name} holds ${type}, no floating-point numbers`);
     }
     const bytes = readAt(this.#file, this.#dataStart + start, end - start);
     if (bytes === null) throw new UserError(`${this.path}: ends in the middle of ${name}`);
+    if (checksum !== undefined && checksum !== checksumOf(bytes)) {
+      throw new UserError(`${this.path}: is damaged: the bytes of ${name} have changed`);
+    }
     return checkFinite(this.path, name, widen(bytes, type));
   }
 
@@ -135,7 +156,19 @@ function readHeader(file: Deno.FsFile, path: string) {
   if (expected !== size - 8 - length) {
     throw damaged(`its tensors take ${expected} bytes, the file has ${size - 8 - length} for them`);
   }
-  return { entries: new Map(entries.map((entry) => [entry.name, entry])), dataStart: 8 + length };
+  const checksums = checksumsOf(header, entries.length);
+  const checked = entries.map((entry, i) => ({
+    ...entry,
+    checksum: checksums?.slice(i * DIGITS, (i + 1) * DIGITS),
+  }));
+  return { entries: new Map(checked.map((entry) => [entry.name, entry])), dataStart: 8 + length };
+}
+
+/** The header's checksums; undefined in files of others. */
+function checksumsOf(header: object, count: number): string | undefined {
+  const { __metadata__ } = header as { __metadata__?: Record<string, unknown> | null };
+  const value = __metadata__?.[CHECKSUMS];
+  return typeof value === "string" && value.length === count * DIGITS ? value : undefined;
 }
 
 function entryOf(name: string, value: unknown, damaged: (what: string) => UserError): TensorEntry {

@@ -7,6 +7,8 @@ import {
   loadMoments,
   loadParameters,
   loadWeights,
+  LOCK,
+  lockRun,
   newestRun,
   readCheckpointInfo,
   readTraining,
@@ -65,6 +67,11 @@ export const command = {
       minimum: 0,
       help: "epochs between two saves of last; 0, the default, saves it at the end",
     },
+    keep: {
+      type: "integer",
+      minimum: 1,
+      help: "also keep the weights of so many of the saves of last, as epoch-N",
+    },
     "best-as": {
       type: "string",
       placeholder: "NAME",
@@ -117,7 +124,7 @@ function absolute(path: string): string {
 
 function isRun(directory: string): boolean {
   try {
-    return Array.from(Deno.readDirSync(directory)).length > 0;
+    return Array.from(Deno.readDirSync(directory)).some(({ name }) => name !== LOCK);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     if (error instanceof Deno.errors.NotADirectory) {
@@ -245,18 +252,39 @@ function resumeRun(options: Options): Run {
   };
 }
 
-/** @throws UserError when the run cannot fit into WebAssembly's memory */
-function checkMemory(configuration: Configuration, recipe: Recipe, corpus: Corpus): void {
-  const tokens = largestBatch(corpus, recipe);
-  const bytes = memoryEstimate(configuration, { training: true, tokens });
-  if (bytes <= ADDRESSABLE) return;
+/** What the machine has, in bytes; null where the program may not ask. */
+async function machineMemory(): Promise<{ total: number; available: number } | null> {
+  const { state } = await Deno.permissions.query({ name: "sys", kind: "systemMemoryInfo" });
+  return state === "granted" ? Deno.systemMemoryInfo() : null;
+}
+
+/**
+ * Compares what a run needs with what there is.
+ * @returns a warning when the machine must push other programs aside
+ * @throws UserError when the run cannot fit into WebAssembly's memory or the machine's
+ */
+export function checkMemory(
+  needed: number,
+  machine: { readonly total: number; readonly available: number } | null,
+): string | null {
   const mebibytes = (n: number) => `${Math.ceil(n / 2 ** 20).toLocaleString("en")} MiB`;
-  throw new UserError(
-    `training needs ${mebibytes(bytes)} of memory, WebAssembly can address ${
-      mebibytes(ADDRESSABLE)
-    }; ` +
-      `use a smaller --batch-size (with --accumulate for the same step), --max-tokens or --model`,
-  );
+  const has = [
+    [ADDRESSABLE, "WebAssembly can address"],
+    [machine?.total ?? Infinity, "this machine has"],
+  ] as const;
+  for (const [bytes, whose] of has) {
+    if (needed <= bytes) continue;
+    throw new UserError(
+      `training needs ${mebibytes(needed)} of memory, ${whose} ${
+        mebibytes(bytes)
+      }; use a smaller ` +
+        `--batch-size (with --accumulate for the same step), --max-tokens or --model`,
+    );
+  }
+  if (machine === null || needed <= machine.available) return null;
+  return `training needs ${mebibytes(needed)} of memory, of which ${
+    mebibytes(machine.available)
+  } are free: it will be slow unless other programs are closed`;
 }
 
 /** Aborts on the first Ctrl-C; the second ends the program at once. */
@@ -278,6 +306,7 @@ export async function perform(
   o: {
     readonly threads: number | undefined;
     readonly saveEvery: number;
+    readonly keep?: number;
     readonly bestType?: "f32" | "bf16";
     readonly report: Reporter;
     readonly signal: AbortSignal;
@@ -299,7 +328,13 @@ export async function perform(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,
     );
   }
-  checkMemory(configuration, state.recipe, corpus);
+  const needed = memoryEstimate(configuration, {
+    training: true,
+    tokens: largestBatch(corpus, state.recipe),
+  });
+  const warning = checkMemory(needed, await machineMemory());
+  if (warning !== null) console.error(`warning: ${warning}`);
+  using _lock = lockRun(directory);
   const runtime = await Runtime.start({ threads: o.threads });
   try {
     const average = state.recipe.averaging !== "none";
@@ -321,6 +356,7 @@ export async function perform(
       directory,
       history,
       saveEvery: o.saveEvery,
+      keep: o.keep,
       bestType: o.bestType,
       signal: o.signal,
       onEvent: (event) => o.report.event(event),
@@ -348,7 +384,11 @@ export async function run(args: string[]): Promise<number> {
   const report: Reporter = options.json ? jsonReporter() : terminalReporter();
   const signal = interruption(() => report.interrupted());
   const saveEvery = options["save-every"] ?? 0;
+  const { threads, keep } = options;
+  if (keep !== undefined && saveEvery === 0) {
+    throw new UserError("--keep needs --save-every of at least 1");
+  }
   const bestType = options["best-as"] as "f32" | "bf16";
-  await perform(planned, { threads: options.threads, saveEvery, bestType, report, signal });
+  await perform(planned, { threads, saveEvery, keep, bestType, report, signal });
   return signal.aborted && planned.state.progress.finished === null ? 130 : 0;
 }

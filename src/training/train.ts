@@ -35,6 +35,8 @@ export interface TrainOptions {
   readonly history: string[];
   /** Epochs between two saves of `last`; 0 saves it only at the end. */
   readonly saveEvery: number;
+  /** How many of these saves' weights stay, as `epoch-N`; none if absent. */
+  readonly keep?: number;
   /** Number format of `best`; f32 if absent. */
   readonly bestType?: "f32" | "bf16";
   /** Ends the run behind the current step, saved. */
@@ -297,6 +299,7 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
     onEvent({ event: "saved", directory: `${options.directory}/best` });
   }
   const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;
+  if (due && (options.keep ?? 0) > 0) keepWeights(options);
   if (due && progress.finished === null) save(options);
 }
 
@@ -340,6 +343,20 @@ function metadataOf({ corpus, state }: TrainOptions) {
     epoch: progress.epoch,
     recipe: { name: recipeName, init, ...recipe },
   };
+}
+
+/** Keeps this epoch's weights, and removes the oldest of more than `keep`. */
+function keepWeights(options: TrainOptions): void {
+  const { model, state, directory, keep = 0 } = options;
+  saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
+    metadata: metadataOf(options),
+  });
+  const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
+    .flatMap((match) => match === null ? [] : [Number(match[1])])
+    .sort((a, b) => b - a);
+  for (const epoch of epochs.slice(keep)) {
+    Deno.removeSync(`${directory}/epoch-${epoch}`, { recursive: true });
+  }
 }
 
 /** Replaces `last`: weights, moments, state and history. */

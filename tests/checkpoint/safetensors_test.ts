@@ -39,12 +39,40 @@ Deno.test("what was written is read; the header is padded to a multiple of 8", (
     assertEquals(bytes.length, 8 + length + 24);
     const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
     assertEquals(header.a, { dtype: "F32", shape: [2, 2], data_offsets: [0, 16] });
-    assertEquals(header.__metadata__, { format: "pt" });
+    const data = bytes.subarray(8 + length);
+    const crc32 = [data.subarray(0, 16), data.subarray(16)]
+      .map((part) => checksum(part).toString(16).padStart(8, "0")).join("");
+    assertEquals(header.__metadata__, { format: "pt", crc32 });
     using file = new SafetensorsFile(path);
     assertEquals(file.read("a", [2, 2]), VALUES.slice(0, 4));
     assertEquals(file.read("b.weight", [2]), VALUES.slice(4));
     assertThrows(() => file.read("c", [1]), UserError, `${path}: holds no tensor c`);
     assertThrows(() => file.read("a", [4]), UserError, "a has shape [2,2], the model wants [4]");
+  });
+});
+
+/** CRC-32 by its definition, bit by bit. */
+function checksum(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >>> 1 ^ 0xedb88320 : crc >>> 1;
+  }
+  return ~crc >>> 0;
+}
+
+Deno.test("a flipped bit of a tensor is found, and the other tensors are still read", () => {
+  withFile((path) => {
+    writeSafetensors(path, [
+      { name: "a", shape: [4], values: () => VALUES.subarray(0, 4) },
+      { name: "b", shape: [2], values: () => VALUES.subarray(4) },
+    ]);
+    const bytes = Deno.readFileSync(path);
+    bytes[bytes.length - 2]! ^= 1;
+    Deno.writeFileSync(path, bytes);
+    using file = new SafetensorsFile(path);
+    assertEquals(file.read("a", [4]), VALUES.slice(0, 4));
+    assertThrows(() => file.read("b", [2]), UserError, `${path}: is damaged: the bytes of b`);
   });
 });
 

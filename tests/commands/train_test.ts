@@ -1,13 +1,21 @@
 // The command train from outside: Ctrl-C and --resume, where runs go, what is recorded and refused.
 
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { lockRun } from "../../src/checkpoint/mod.ts";
+import { checkMemory } from "../../src/commands/train.ts";
+import { UserError } from "../../src/errors.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).href;
 const decoder = new TextDecoder();
 const SMALL = ["--recipe", "basic", "--model", "nano", "--max-tokens", "32", "--sample-every", "0"];
 
 /** Trains with `directory` as the working directory; interrupted behind the step `stopAt`. */
-async function train(directory: string, args: string[], stopAt = Infinity) {
+async function train(
+  directory: string,
+  args: string[],
+  stopAt = Infinity,
+  signal: Deno.Signal = "SIGINT",
+) {
   const child = new Deno.Command("deno", {
     args: ["run", "--no-prompt", "--allow-read", "--allow-write", MAIN, "train", ...args],
     cwd: directory,
@@ -21,7 +29,7 @@ async function train(directory: string, args: string[], stopAt = Infinity) {
   for await (const chunk of child.stdout) {
     stdout += decoder.decode(chunk);
     if (!sent && stdout.includes(`"step":${stopAt},`)) {
-      child.kill("SIGINT");
+      child.kill(signal);
       sent = true;
     }
   }
@@ -67,6 +75,53 @@ Deno.test({
         );
       }
     }),
+});
+
+Deno.test({
+  name: "train: killed at any moment, it resumes to the bytes of a run that was left alone",
+  ignore: Deno.build.os === "windows",
+  fn: () =>
+    withDirectory(async (directory) => {
+      const args = [...SMALL, "--epochs", "5", "--validation", "0.2", "--json"];
+      const saving = [...args, "--save-every", "1", "--keep", "2"];
+      assertEquals((await train(directory, [...saving, "--out", "whole"])).code, 0);
+      const first = await train(directory, [...saving, "--out", "parts"], 13, "SIGKILL");
+      assertEquals(first.code, 137);
+      const names = ["whole", "parts"].map((run) =>
+        Array.from(Deno.readDirSync(`${directory}/${run}`), ({ name }) => name).sort()
+      );
+      assertEquals(names[0], [".lock", "best", "epoch-4", "epoch-5", "last"]);
+      assert(names[1]!.includes("last"), `${names[1]}`);
+      const resumed = await train(directory, ["--resume", "parts", "--json"]);
+      assertEquals([resumed.code, resumed.stderr], [0, ""]);
+      for (const file of ["last/model.safetensors", "last/training/optimizer.safetensors"]) {
+        const [whole, parts] = ["whole", "parts"].map((run) =>
+          Deno.readFileSync(`${directory}/${run}/${file}`)
+        );
+        assert(
+          whole!.length === parts!.length && whole!.every((byte, i) => byte === parts![i]),
+          file,
+        );
+      }
+    }),
+});
+
+Deno.test("train: a directory where a run is at work is refused, and left as it is", () =>
+  withDirectory(async (directory) => {
+    using _lock = lockRun(`${directory}/run`);
+    const { code, stderr } = await train(directory, [...SMALL, "--epochs", "1", "--out", "run"]);
+    assertEquals(code, 2);
+    assertMatch(stderr, /^error: run: another run is at work there; wait for it or use --out/);
+    assertEquals(Array.from(Deno.readDirSync(`${directory}/run`), ({ name }) => name), [".lock"]);
+  }));
+
+Deno.test("checkMemory: what cannot fit is refused, what will be slow is warned about", () => {
+  const GB = 1e9, machine = { total: 2 * GB, available: 1 * GB };
+  assertEquals(checkMemory(0.5 * GB, machine), null);
+  assertEquals(checkMemory(3 * GB, null), null);
+  assertMatch(checkMemory(1.5 * GB, machine)!, /needs 1,431 MiB of memory, of which 954 MiB are/);
+  assertThrows(() => checkMemory(3 * GB, machine), UserError, "this machine has 1,908 MiB; use");
+  assertThrows(() => checkMemory(5 * GB, null), UserError, "WebAssembly can address 4,096 MiB");
 });
 
 Deno.test("train: runs do not overwrite each other, events are complete, mistakes are one line", () =>
