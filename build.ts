@@ -1,7 +1,7 @@
-// Compiles assembly/ to kernels.wasm, unless it is up to date.
+// Compiles assembly/ to build/kernels.wasm, unless it is up to date.
 
 const SOURCES = new URL("./assembly/", import.meta.url);
-const TARGET = new URL("./kernels.wasm", import.meta.url);
+const TARGET = new URL("./build/kernels.wasm", import.meta.url);
 
 const OPTIONS = [
   ...["-O3", "--noAssert", "--runtime", "stub", "--use", "abort="],
@@ -54,7 +54,8 @@ if (modified(TARGET) < newest) {
     Deno.exit(1);
   }
   // Renamed into place, so that a program that starts meanwhile never reads half of it.
-  const temporary = new URL(`./kernels.wasm.${Deno.pid}`, import.meta.url);
+  const temporary = new URL(`./kernels.wasm.${Deno.pid}`, TARGET);
+  Deno.mkdirSync(new URL(".", TARGET), { recursive: true });
   Deno.writeFileSync(temporary, wasm);
   Deno.renameSync(temporary, TARGET);
   console.error(`built kernels.wasm, ${(wasm.length / 1024).toFixed(0)} KiB`);

@@ -8,6 +8,11 @@ import { isWeightsFile } from "./weights.ts";
 /** Where training writes unless told otherwise. */
 export const WEIGHTS = "weights";
 
+/** The model that comes with the program. */
+const SHIPPED = decodeURIComponent(
+  new URL("../../weights/illuminator", import.meta.url).pathname,
+);
+
 function modified(path: string): number | null {
   try {
     return Deno.statSync(path).mtime?.getTime() ?? 0;
@@ -70,13 +75,12 @@ export function checkpointOf(directory: string, option: string): string {
 }
 
 /**
- * The checkpoint that --weights names, or the newest run's.
+ * The checkpoint that --weights names, or the newest run's, or the one that comes with the program.
  * @throws UserError when there is none, naming the command that makes one
  */
 export function findCheckpoint(weights: string | undefined, trainCommand: string): string {
   if (weights !== undefined) return checkpointOf(weights, "--weights");
-  const run = newestRun();
-  const path = run === null ? null : checkpointIn(run);
+  const path = checkpointIn(newestRun() ?? SHIPPED);
   if (path !== null) return path;
   throw new UserError(`there are no weights under ${WEIGHTS}/ yet; make some with ${trainCommand}`);
 }

@@ -24,11 +24,14 @@ import {
   type Corpus,
   largestBatch,
   loadCorpus,
+  RATE_RANGE,
   type Recipe,
   type RecipeName,
   recipes,
   type RunState,
   startOfRun,
+  steepest,
+  testRates,
   train,
 } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
@@ -41,6 +44,7 @@ import {
   parseOptions,
   type Values,
 } from "./options.ts";
+import { Progress, streamOutput } from "./progress.ts";
 import { givenOptions, overrideRecipe, RECIPE_OPTIONS } from "./recipe_options.ts";
 import { jsonReporter, type Reporter, terminalReporter } from "./train_report.ts";
 
@@ -61,6 +65,10 @@ export const command = {
       type: "string",
       placeholder: "DIR",
       help: "start from the weights of a checkpoint, of Hugging Face's GPT-2 or of a .gguf file",
+    },
+    "find-rate": {
+      type: "boolean",
+      help: "do not train, but show the loss over rising learning rates",
     },
     "save-every": {
       type: "integer",
@@ -300,19 +308,21 @@ function interruption(onFirst: () => void): AbortSignal {
   return controller.signal;
 }
 
-/** Loads a run's corpus and model, trains, and leaves the result in its directory. */
-export async function perform(
+/** A run's corpus, and its model with the weights that it begins or goes on with. */
+interface Prepared {
+  readonly corpus: Corpus;
+  readonly configuration: Configuration;
+  readonly model: GPT;
+  readonly runtime: Runtime;
+}
+
+/** Loads a run's corpus and model for `work`. */
+async function prepare<T>(
   run: Run,
-  o: {
-    readonly threads: number | undefined;
-    readonly saveEvery: number;
-    readonly keep?: number;
-    readonly bestType?: "f32" | "bf16";
-    readonly report: Reporter;
-    readonly signal: AbortSignal;
-  },
-): Promise<{ readonly corpus: Corpus; readonly seconds: number }> {
-  const { directory, state, fingerprint, history, configuration: base, weights } = run;
+  threads: number | undefined,
+  work: (prepared: Prepared) => Promise<T>,
+): Promise<T> {
+  const { state, fingerprint, configuration: base, weights } = run;
   const files = {
     training: state.data,
     validation: state.validationData,
@@ -320,8 +330,7 @@ export async function perform(
   };
   const known = weights === null ? undefined : tokenizerOf(readWeightsInfo(weights).metadata);
   const corpus = loadCorpus(files, state.recipe, known);
-  const { tokenizer } = corpus;
-  const vocab_size = weights === null ? tokenizer.vocabularySize : base.vocab_size;
+  const vocab_size = weights === null ? corpus.tokenizer.vocabularySize : base.vocab_size;
   const configuration = { ...base, vocab_size };
   if (fingerprint !== null && fingerprint !== corpus.fingerprint) {
     throw new UserError(
@@ -334,12 +343,10 @@ export async function perform(
   });
   const warning = checkMemory(needed, await machineMemory());
   if (warning !== null) console.error(`warning: ${warning}`);
-  using _lock = lockRun(directory);
-  const runtime = await Runtime.start({ threads: o.threads });
+  const runtime = await Runtime.start({ threads });
   try {
     const average = state.recipe.averaging !== "none";
     const model = new GPT(runtime, configuration, { training: true, average });
-    o.report.start({ directory, state, corpus, configuration, runtime });
     if (weights === null) model.initialize(state.recipe.seed);
     else if (fingerprint === null) await loadWeights(weights, model);
     else {
@@ -348,9 +355,31 @@ export async function perform(
     }
     // A checkpoint's weights are those to be used; the others lie where the average would.
     if (state.progress.averaged > 0) model.parameters.swapAverage();
+    return await work({ corpus, configuration, model, runtime });
+  } finally {
+    runtime.close();
+  }
+}
+
+/** Trains, and leaves the result in the run's directory. */
+export function perform(
+  run: Run,
+  o: {
+    readonly threads: number | undefined;
+    readonly saveEvery: number;
+    readonly keep?: number;
+    readonly bestType?: "f32" | "bf16";
+    readonly report: Reporter;
+    readonly signal: AbortSignal;
+  },
+): Promise<{ readonly corpus: Corpus; readonly seconds: number }> {
+  const { directory, state, history } = run;
+  return prepare(run, o.threads, async ({ corpus, configuration, model, runtime }) => {
+    using _lock = lockRun(directory);
+    o.report.start({ directory, state, corpus, configuration, runtime });
     await train({
       model,
-      tokenizer,
+      tokenizer: corpus.tokenizer,
       corpus,
       state: { ...state, fingerprint: corpus.fingerprint },
       directory,
@@ -361,10 +390,39 @@ export async function perform(
       signal: o.signal,
       onEvent: (event) => o.report.event(event),
     });
-  } finally {
-    runtime.close();
+    return { corpus, seconds: state.progress.seconds };
+  });
+}
+
+/** --find-rate: shows the loss over rising rates, and the rate at which it fell fastest. */
+async function findRate(
+  run: Run,
+  { threads, json }: { readonly threads: number | undefined; readonly json: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const bar = new Progress(RATE_RANGE.steps, streamOutput(Deno.stderr));
+  const points = await prepare(
+    run,
+    threads,
+    ({ corpus, model }) =>
+      testRates(model, corpus, run.state.recipe, ({ rate, loss }, step) => {
+        bar.update(step, [`rate ${rate.toExponential(1)}`, `loss ${loss.toFixed(3)}`]);
+        return !signal.aborted;
+      }),
+  );
+  bar.clear();
+  const suggested = steepest(points);
+  if (json) return console.log(JSON.stringify({ suggested, points }));
+  console.log("rate      loss");
+  for (const { rate, smooth } of points.filter((_, i) => i % 5 === 4)) {
+    console.log(`${rate.toExponential(1).padEnd(8)}  ${smooth.toFixed(3)}`);
   }
-  return { corpus, seconds: state.progress.seconds };
+  console.log(
+    suggested === null
+      ? "the loss never fell: try more data or another --model"
+      : `the loss fell fastest at ${suggested.toExponential(1)}: --learning-rate ` +
+        suggested.toExponential(0),
+  );
 }
 
 /** The run that arguments of train ask for. */
@@ -387,6 +445,10 @@ export async function run(args: string[]): Promise<number> {
   const { threads, keep } = options;
   if (keep !== undefined && saveEvery === 0) {
     throw new UserError("--keep needs --save-every of at least 1");
+  }
+  if (options["find-rate"]) {
+    await findRate(planned, options, signal);
+    return signal.aborted ? 130 : 0;
   }
   const bestType = options["best-as"] as "f32" | "bf16";
   await perform(planned, { threads, saveEvery, keep, bestType, report, signal });

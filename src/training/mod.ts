@@ -10,6 +10,14 @@ export type {
   StepEvent,
   TrainingEvent,
 } from "./events.ts";
+export {
+  RATE_RANGE,
+  rateAt,
+  type RatePoint,
+  type RateRange,
+  steepest,
+  testRates,
+} from "./rate_finder.ts";
 export { type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";

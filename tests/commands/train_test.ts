@@ -115,6 +115,17 @@ Deno.test("train: a directory where a run is at work is refused, and left as it 
     assertEquals(Array.from(Deno.readDirSync(`${directory}/run`), ({ name }) => name), [".lock"]);
   }));
 
+Deno.test("train --find-rate: losses over rising rates, a suggestion among them, and no run", () =>
+  withDirectory(async (directory) => {
+    const { code, stdout } = await train(directory, [...SMALL, "--find-rate", "--json"]);
+    assertEquals(code, 0);
+    const { suggested, points } = JSON.parse(stdout);
+    assert(suggested > 1e-6 && suggested < 0.1, `${suggested}`);
+    assert(points.length > 20 && points[0].loss > 10, JSON.stringify(points[0]));
+    assert(Math.min(...points.map(({ smooth }: { smooth: number }) => smooth)) < 9);
+    assertEquals(Array.from(Deno.readDirSync(directory)).length, 0);
+  }));
+
 Deno.test("checkMemory: what cannot fit is refused, what will be slow is warned about", () => {
   const GB = 1e9, machine = { total: 2 * GB, available: 1 * GB };
   assertEquals(checkMemory(0.5 * GB, machine), null);

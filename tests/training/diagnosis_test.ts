@@ -1,7 +1,7 @@
 // The diagnosis of a model: what counts as reciting, how sureness is judged, and what a run reports of itself.
 
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { type Example } from "../../src/data/mod.ts";
+import type { Example } from "../../src/data/mod.ts";
 import { expectedCalibrationError } from "../../src/evaluation/mod.ts";
 import { divide } from "../../src/training/mod.ts";
 import { runTraining, withDirectory } from "./helpers.ts";
