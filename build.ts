@@ -1,7 +1,7 @@
-// Compiles assembly/ to build/kernels.wasm, unless it is up to date.
+// Compiles assembly/ to build/kernels.bin, unless it is up to date.
 
 const SOURCES = new URL("./assembly/", import.meta.url);
-const TARGET = new URL("./build/kernels.wasm", import.meta.url);
+const TARGET = new URL("./build/kernels.bin", import.meta.url);
 
 const OPTIONS = [
   ...["-O3", "--noAssert", "--runtime", "stub", "--use", "abort="],
@@ -54,7 +54,7 @@ if (modified(TARGET) < newest) {
     Deno.exit(1);
   }
   // Renamed into place, so that a program that starts meanwhile never reads half of it.
-  const temporary = new URL(`./kernels.wasm.${Deno.pid}`, TARGET);
+  const temporary = new URL(`./kernels.bin.${Deno.pid}`, TARGET);
   Deno.mkdirSync(new URL(".", TARGET), { recursive: true });
   Deno.writeFileSync(temporary, wasm);
   Deno.renameSync(temporary, TARGET);

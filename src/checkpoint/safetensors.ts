@@ -126,7 +126,7 @@ function widen({ buffer }: Uint8Array<ArrayBuffer>, type: Type): Float32Array {
 
 function readHeader(file: Deno.FsFile, path: string) {
   const damaged = (what: string) => new UserError(`${path}: is damaged: ${what}`);
-  const { size } = file.statSync();
+  const { size } = Deno.statSync(path); // embedded files of a compiled program have no statSync of their own
   const prefix = new Uint8Array(8);
   if (!readAll(file, prefix)) throw damaged(`${size} bytes are too few for a header`);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));

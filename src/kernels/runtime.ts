@@ -113,7 +113,7 @@ export class Runtime {
 }
 
 function readModule(): Uint8Array<ArrayBuffer> {
-  const path = new URL("../../build/kernels.wasm", import.meta.url);
+  const path = new URL("../../build/kernels.bin", import.meta.url);
   try {
     return Deno.readFileSync(path);
   } catch (error) {

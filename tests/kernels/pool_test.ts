@@ -62,7 +62,7 @@ async function poolWith(calling: (words: Int32Array) => void) {
   const runtime = await Runtime.start({ threads: 1, kernel: "6x8" });
   const { memory } = runtime;
   const module = await WebAssembly.compile(
-    Deno.readFileSync(new URL("../../build/kernels.wasm", import.meta.url)),
+    Deno.readFileSync(new URL("../../build/kernels.bin", import.meta.url)),
   );
   const words = new Int32Array(memory.buffer, 64, 16);
   const exports = { ...runtime.exports, gather_rows: () => calling(words) };
