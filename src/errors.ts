@@ -3,4 +3,13 @@
 /** A mistake that the user can mend; its message says what, where, and what to do. */
 export class UserError extends Error {
   override name = "UserError";
+
+  /** What a damaged file holds may stand in the message: control characters in it are shown as \u000a. */
+  constructor(message: string, options?: ErrorOptions) {
+    super(message.replaceAll(/\p{Cc}/gu, escaped), options);
+  }
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }

@@ -1,0 +1,211 @@
+// Damages valid files at random and reads them: what comes out is their content or a UserError of one line, never
+// another error. fuzz_test.ts does so with a fixed seed; by hand, for longer and with other seeds:
+//
+//     deno task fuzz --minutes 10
+
+import { GgufFile, type GgufSource, writeGguf } from "../../src/checkpoint/gguf.ts";
+import { readCheckpointInfo, SafetensorsFile, writeSafetensors } from "../../src/checkpoint/mod.ts";
+import { TorchFile } from "../../src/checkpoint/torch.ts";
+import { readEntries } from "../../src/data/mod.ts";
+import { UserError } from "../../src/errors.ts";
+import { presets } from "../../src/model/mod.ts";
+import { randomNumbers } from "../../src/random.ts";
+import { tensorPickle, torchArchive } from "../checkpoint/archives.ts";
+
+/** A kind of file, a valid one, and its reader. */
+interface Subject {
+  readonly kind: string;
+  readonly file: string;
+  readonly bytes: Uint8Array;
+  read(path: string): unknown;
+}
+
+const floats = (length: number) => Float32Array.from({ length }, (_, i) => Math.sin(i));
+
+function written(write: (path: string) => void): Uint8Array {
+  const path = Deno.makeTempFileSync();
+  try {
+    write(path);
+    return Deno.readFileSync(path);
+  } finally {
+    Deno.removeSync(path);
+  }
+}
+
+function safetensors(): Subject {
+  const tensors = [
+    { name: "a.weight", shape: [3, 4], values: () => floats(12) },
+    { name: "b", shape: [5], values: () => floats(5) },
+  ];
+  return {
+    kind: "safetensors",
+    file: "model.safetensors",
+    bytes: written((path) => writeSafetensors(path, tensors)),
+    read(path) {
+      using file = new SafetensorsFile(path);
+      for (const [name, { shape }] of file.entries) file.read(name, shape);
+    },
+  };
+}
+
+function gguf(): Subject {
+  const sources: GgufSource[] = [
+    { name: "a", shape: [2, 32], type: "f32", values: () => floats(64) },
+    { name: "b", shape: [3], type: "f16", values: () => floats(3) },
+    { name: "c", shape: [1, 32], type: "q8_0", values: () => floats(32) },
+  ];
+  const metadata = {
+    "general.architecture": { type: "string", value: "gpt2" },
+    list: { type: "strings", value: ["a", "bc"] },
+    flags: { type: "i32s", value: [1, -2] },
+  } as const;
+  return {
+    kind: "gguf",
+    file: "model.gguf",
+    bytes: written((path) => writeGguf(path, metadata, sources)),
+    read(path) {
+      using file = new GgufFile(path);
+      for (const [name, { shape }] of file.entries) file.read(name, shape);
+    },
+  };
+}
+
+function torch(): Subject {
+  const pickle = tensorPickle({ length: 6, shape: [2, 3], strides: [3, 1] });
+  return {
+    kind: "torch.save",
+    file: "model.pth",
+    bytes: torchArchive(pickle, { 0: new Uint8Array(floats(6).buffer) }),
+    async read(path) {
+      using file = await TorchFile.open(path);
+      for (const [name, { shape }] of file.entries) file.read(name, shape);
+    },
+  };
+}
+
+const LINES = [
+  {
+    messages: [{ role: "user", content: "Hi" }, {
+      role: "assistant",
+      content: "Hello \u00e9 \ud83d\ude00",
+    }],
+  },
+  { prompt: "Q", completion: "A", intent: "x", category: "y" },
+  { instruction: "Do", input: "it", output: "done" },
+  { conversations: [{ from: "human", value: "a" }, { from: "gpt", value: "b" }] },
+  { text: "A text." },
+];
+
+function jsonl(): Subject {
+  return {
+    kind: "jsonl",
+    file: "data.jsonl",
+    bytes: new TextEncoder().encode(LINES.map((line) => JSON.stringify(line)).join("\n") + "\n"),
+    read: (path) => readEntries([path], { skipBadLines: false }),
+  };
+}
+
+function config(): Subject {
+  const value = { model_type: "gpt2", ...presets.nano, illuminator: { format: "q-a", turns: 2 } };
+  return {
+    kind: "config.json",
+    file: "config.json",
+    bytes: new TextEncoder().encode(JSON.stringify(value, null, 2)),
+    read: (path) => readCheckpointInfo(path.slice(0, path.lastIndexOf("/"))),
+  };
+}
+
+/** Bytes that mean much to one reader or another. */
+const TELLING = [0, 1, 0x7f, 0x80, 0xff, 0x0a, 0x22, 0x2c, 0x2e, 0x5b, 0x7b, 0x39];
+
+/** One to four changes: bits, bytes, numbers of eight bytes, pieces cut, doubled or moved, the end lost. */
+export function damage(bytes: Uint8Array, random: () => number): Uint8Array {
+  const below = (n: number) => Math.floor(random() * n);
+  let file: Uint8Array = bytes.slice();
+  for (let change = 1 + below(4); change > 0 && file.length > 0; change--) {
+    const at = below(file.length), length = 1 + below(Math.min(40, file.length - at));
+    const piece = file.slice(at, at + length);
+    switch (below(7)) {
+      case 0:
+        file[at]! ^= 1 << below(8);
+        break;
+      case 1:
+        file[at] = TELLING[below(TELLING.length)]!;
+        break;
+      case 2:
+        for (let i = at; i < Math.min(at + 8, file.length); i++) file[i] = i === at + 7 ? 0x10 : 0;
+        break;
+      case 3:
+        file = join(file.slice(0, at), file.slice(at + length));
+        break;
+      case 4:
+        file = join(file.slice(0, at), piece, piece, file.slice(at + length));
+        break;
+      case 5: {
+        const to = below(file.length);
+        file = join(file.slice(0, to), piece, file.slice(to));
+        break;
+      }
+      case 6:
+        file = file.slice(0, at);
+    }
+  }
+  return file;
+}
+
+function join(...parts: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** What became of the files of a kind. */
+export interface Tally {
+  readonly kind: string;
+  read: number;
+  refused: number;
+}
+
+/**
+ * Damages and reads files of every kind in turn, while `more` says so.
+ * @throws Error when a reader fails in another way than by a UserError of one line; it names the file left behind
+ */
+export async function fuzz(seed: number, more: (done: number) => boolean): Promise<Tally[]> {
+  const random = randomNumbers(seed);
+  const subjects = [safetensors(), gguf(), torch(), jsonl(), config()];
+  const tallies = subjects.map(({ kind }) => ({ kind, read: 0, refused: 0 }));
+  const directory = Deno.makeTempDirSync({ prefix: "fuzz-" });
+  for (let done = 0; more(done); done++) {
+    const subject = subjects[done % subjects.length]!, tally = tallies[done % subjects.length]!;
+    const path = `${directory}/${subject.file}`;
+    Deno.writeFileSync(path, damage(subject.bytes, random));
+    try {
+      await subject.read(path);
+      tally.read++;
+    } catch (error) {
+      const isGood = error instanceof UserError && !error.message.includes("\n") &&
+        error.message.includes(subject.file);
+      if (!isGood) throw new Error(`seed ${seed}, file ${done}, kept as ${path}`, { cause: error });
+      tally.refused++;
+    }
+  }
+  Deno.removeSync(directory, { recursive: true });
+  return tallies;
+}
+
+if (import.meta.main) {
+  const minutes = Number(Deno.args[Deno.args.indexOf("--minutes") + 1]);
+  if (!Deno.args.includes("--minutes") || !(minutes > 0)) {
+    console.error("error: say for how long: deno task fuzz --minutes N");
+    Deno.exit(2);
+  }
+  const seed = Math.floor(Math.random() * 2 ** 32), end = Date.now() + minutes * 60_000;
+  console.log(`seed ${seed}`);
+  for (const { kind, read, refused } of await fuzz(seed, () => Date.now() < end)) {
+    console.log(`${kind.padEnd(12)} ${read} read, ${refused} refused`);
+  }
+}
