@@ -66,12 +66,6 @@ export const RECIPE_OPTIONS = {
     maximum: 1,
     help: "weight in the loss of what the assistant does not say itself",
   },
-  "answer-start-weight": {
-    type: "number",
-    minimum: 1,
-    maximum: 100,
-    help: "weight of an answer's first four tokens: there it is decided what it is about",
-  },
   validation: {
     type: "number",
     minimum: 0,

@@ -39,17 +39,9 @@ export interface ExampleOptions {
   readonly endOfText: boolean;
   /** Weight of the tokens that are given, against 1 for those that the assistant says. */
   readonly promptLossWeight: number;
-  /**
-   * Weight of an answer's first tokens, against 1 for the others; 1 if absent. There it is decided what the answer is
-   * about, while the rest of a short answer follows from its beginning.
-   */
-  readonly answerStartWeight?: number;
   /** Adds each conversation, in the first format, with its questions respelled: at most two copies. */
   readonly augment: boolean;
 }
-
-/** Tokens of an answer that count as its beginning. */
-const ANSWER_START = 4;
 
 export interface Examples {
   readonly examples: Example[];
@@ -102,15 +94,14 @@ export function makeExamples(
 }
 
 function exampleOf(segments: readonly Segment[], tokenizer: Tokenizer, options: ExampleOptions) {
-  const { promptLossWeight, answerStartWeight = 1 } = options;
+  const { promptLossWeight } = options;
   const tokens: number[] = [], weights: number[] = [], users: number[] = [];
   for (const { text, answer, user } of segments) {
-    tokenizer.encode(text).forEach((token, i) => {
+    for (const token of tokenizer.encode(text)) {
       tokens.push(token);
-      const own = answer && i < ANSWER_START ? answerStartWeight : 1;
-      weights.push(answer ? own : promptLossWeight);
+      weights.push(answer ? 1 : promptLossWeight);
       users.push(Number(user));
-    });
+    }
   }
   if (options.endOfText) {
     tokens.push(tokenizer.special.endOfText);

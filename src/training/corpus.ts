@@ -84,7 +84,6 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
   const validation = makeExamples(entries, split.validation, tokenizer, {
     ...recipe,
     augment: false,
-    answerStartWeight: 1,
   });
   if (leaks) moveTexts(training.examples, validation.examples, recipe);
   if (!training.examples.some(isLearnable)) {

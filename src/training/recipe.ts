@@ -25,8 +25,6 @@ export interface Recipe {
   readonly keywordQuestions: number;
   /** Weight of what the assistant does not say itself, from 0 to 1. */
   readonly promptLossWeight: number;
-  /** Weight of an answer's first four tokens, at least 1: there it is decided what the answer is about. */
-  readonly answerStartWeight: number;
   /** Share of the conversations that is set aside. */
   readonly validation: number;
   /** What stays on one side of the split: a conversation, however it is spelled, or only each text (which leaks). */
@@ -100,7 +98,6 @@ const ORIGINAL = {
   augment: false,
   keywordQuestions: 0,
   promptLossWeight: 1,
-  answerStartWeight: 1,
   validation: 0,
   splitBy: "conversation",
   folds: 0,
