@@ -10,7 +10,9 @@ import {
   loadTokenizer,
   type Tokenizer,
 } from "../tokenizer/mod.ts";
+import { writeAdapter } from "./adapter.ts";
 import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
+import { readJson } from "./files.ts";
 import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 
 /** What we add to Hugging Face's configuration, under `illuminator`. */
@@ -37,6 +39,8 @@ export interface SaveOptions {
   readonly metadata: Metadata;
   /** Number format of the weights; f32 if absent. Continuing a run exactly needs f32. */
   readonly type?: "f32" | "bf16";
+  /** The model that adapters stand beside. */
+  readonly base?: string;
   /** What continuing needs beside weights: adds training/ with the moments. */
   readonly training?: {
     readonly state: unknown;
@@ -57,14 +61,15 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
   saveWeights(directory, model.configuration, options, {
     values: (name) => model.readParameter(name),
     beside: (temporary) => {
+      if (model.parameters.adapters !== null) writeAdapter(temporary, model, options.base ?? "");
       if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
-      const table = parameterTable(model.configuration);
+      const { learned } = model;
       const moments = momentsOf(model).flatMap((kind) =>
-        table.map(({ name, shape }) => ({
+        learned.table.map(({ name, shape }) => ({
           name: `${kind}.${name}`,
           shape,
-          values: () => model.readParameter(name, kind),
+          values: () => learned.read(name, kind),
         }))
       );
       writeSafetensors(`${temporary}/${OPTIMIZER}`, moments);
@@ -233,49 +238,25 @@ export function tokenizerOf({ vocabulary }: Metadata): Tokenizer {
   return vocabulary === undefined ? gpt2 : new CompactTokenizer(gpt2, vocabulary);
 }
 
-/** @throws UserError when the file is no JSON object */
-export function readJsonObject(path: string): Record<string, unknown> {
-  return readJson(path, "is not complete: it") as Record<string, unknown>;
-}
-
-function readJson(path: string, complaint: string): unknown {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
-      throw error;
-    }
-    const slash = path.lastIndexOf("/");
-    throw new UserError(`${path.slice(0, slash)}: ${complaint} has no ${path.slice(slash + 1)}`);
-  }
-  try {
-    const value = JSON.parse(text);
-    if (typeof value === "object" && value !== null) return value;
-  } catch {
-    // Said below.
-  }
-  throw new UserError(`${path}: is damaged: not a valid JSON object`);
-}
-
 /** Reads the weights into a model of the checkpoint's configuration. */
 export function loadParameters(directory: string, model: GPT): void {
-  load(`${directory}/${MODEL}`, model, "parameter", "");
+  using file = new SafetensorsFile(`${directory}/${MODEL}`);
+  for (const { name, shape } of parameterTable(model.configuration)) {
+    model.writeParameter(name, "parameter", file.read(name, shape));
+  }
 }
 
-function momentsOf({ parameters }: GPT): ArrayKind[] {
-  return MOMENTS.filter((kind) => parameters.has(kind));
+function momentsOf({ learned }: GPT): ArrayKind[] {
+  return MOMENTS.filter((kind) => learned.has(kind));
 }
 
 /** Reads AdamW's moments, and the average. */
 export function loadMoments(directory: string, model: GPT): void {
-  for (const kind of momentsOf(model)) load(`${directory}/${OPTIMIZER}`, model, kind, `${kind}.`);
-}
-
-function load(path: string, model: GPT, kind: ArrayKind, prefix: string): void {
-  using file = new SafetensorsFile(path);
-  for (const { name, shape } of parameterTable(model.configuration)) {
-    model.writeParameter(name, kind, file.read(prefix + name, shape));
+  using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
+  for (const kind of momentsOf(model)) {
+    for (const { name, shape } of model.learned.table) {
+      model.learned.write(name, kind, file.read(`${kind}.${name}`, shape));
+    }
   }
 }
 

@@ -47,3 +47,29 @@ export function isFile(path: string): boolean {
     return false;
   }
 }
+
+/** @throws UserError when the file is no JSON object */
+export function readJsonObject(path: string): Record<string, unknown> {
+  return readJson(path, "is not complete: it") as Record<string, unknown>;
+}
+
+/** A JSON object; `complaint` is what a missing file means for its directory. */
+export function readJson(path: string, complaint: string): unknown {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      throw error;
+    }
+    const slash = path.lastIndexOf("/");
+    throw new UserError(`${path.slice(0, slash)}: ${complaint} has no ${path.slice(slash + 1)}`);
+  }
+  try {
+    const value = JSON.parse(text);
+    if (typeof value === "object" && value !== null) return value;
+  } catch {
+    // Said below.
+  }
+  throw new UserError(`${path}: is damaged: not a valid JSON object`);
+}

@@ -12,6 +12,8 @@ export {
   saveWeights,
   tokenizerOf,
 } from "./checkpoint.ts";
+export { AdapterFile, isAdapter, loadAdapter } from "./adapter.ts";
+export { isFile } from "./files.ts";
 export { exportGguf, modelfile } from "./gguf_model.ts";
 export { exportHuggingFace } from "./huggingface.ts";
 export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";

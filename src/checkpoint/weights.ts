@@ -13,10 +13,9 @@ import {
   type CheckpointInfo,
   type Metadata,
   readCheckpointInfo,
-  readJsonObject,
   tokenizerOf,
 } from "./checkpoint.ts";
-import { isFile } from "./files.ts";
+import { isFile, readJsonObject } from "./files.ts";
 import { GgufFile } from "./gguf.ts";
 import { ggufInfo } from "./gguf_model.ts";
 import { SafetensorsFile } from "./safetensors.ts";

@@ -1,6 +1,15 @@
 // deno task import: makes a checkpoint of weights that PyTorch saved, or of any others that are read.
 
-import { openTorchWeights, openWeights, saveWeights, type Weights } from "../checkpoint/mod.ts";
+import {
+  AdapterFile,
+  checkpointOf,
+  isAdapter,
+  isFile,
+  openTorchWeights,
+  openWeights,
+  saveWeights,
+  type Weights,
+} from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import { parameterCount } from "../model/mod.ts";
 import {
@@ -29,6 +38,11 @@ export const command = {
       help:
         "activation of a .pth file's model: exact or GPT-2's tanh form; by its names if not given",
     },
+    base: {
+      type: "string",
+      placeholder: "DIR",
+      help: "FILE is the directory of a LoRA adapter: the model to merge it into",
+    },
     json: { type: "boolean", help: "print JSON" },
   },
   positional: "FILE",
@@ -41,10 +55,18 @@ export async function run(args: string[]): Promise<number> {
     throw new UserError("import needs one FILE and --out DIR");
   }
   const directory = newDirectory(options.out);
-  using weights = await open(path, options);
+  checkBase(path, options.base);
+  using weights = options.base === undefined
+    ? await open(path, options)
+    : await openWeights(checkpointOf(options.base, "--base"));
+  using adapter = options.base === undefined ? null : new AdapterFile(path);
   const { configuration, metadata } = weights;
+  const merged = adapter?.merger(configuration);
   saveWeights(directory, configuration, { metadata }, {
-    values: (name, shape) => weights.read(name, shape),
+    values: (name, shape) => {
+      const values = weights.read(name, shape);
+      return merged === undefined ? values : merged(name, values);
+    },
   });
   const parameters = parameterCount(configuration);
   if (options.json) {
@@ -59,6 +81,17 @@ export async function run(args: string[]): Promise<number> {
     );
   }
   return 0;
+}
+
+/** @throws UserError when --base and an adapter are not together */
+function checkBase(path: string, base: string | undefined): void {
+  const adapts = isDirectory(path) && isAdapter(path) && !isFile(`${path}/config.json`);
+  if (adapts && base === undefined) {
+    throw new UserError(`${path}: is an adapter; name the model to merge it into with --base DIR`);
+  }
+  if (base !== undefined && !isAdapter(path)) {
+    throw new UserError(`${path}: holds no adapter (no adapter_config.json); leave --base out`);
+  }
 }
 
 interface TorchOptions {

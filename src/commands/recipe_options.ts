@@ -2,7 +2,7 @@
 
 import type { FormatChoice } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
-import { presets } from "../model/mod.ts";
+import { LORA_TARGETS, type LoraTarget, presets } from "../model/mod.ts";
 import { type FormatName, formatNames } from "../tokenizer/mod.ts";
 import type { Recipe } from "../training/mod.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
@@ -173,6 +173,19 @@ export const RECIPE_OPTIONS = {
   "label-smoothing": { type: "number", minimum: 0, maximum: 0.9, help: "spread over all tokens" },
   clip: { type: "number", minimum: 0, above: true, help: "largest norm of the gradient" },
   dropout: { type: "number", minimum: 0, maximum: 0.9, help: "share of activations dropped" },
+  "lora-rank": {
+    type: "integer",
+    minimum: 0,
+    maximum: 1024,
+    help: "train low-rank adapters beside the weights of --init, which needs far less memory",
+  },
+  "lora-alpha": { type: "number", minimum: 0, above: true, help: "adapters count alpha / rank" },
+  "lora-targets": {
+    type: "string",
+    placeholder: "LIST",
+    help: `layers that get adapters, of ${LORA_TARGETS.join(", ")}`,
+  },
+  "lora-dropout": { type: "number", minimum: 0, maximum: 0.9, help: "of the adapters' input" },
   "stop-on": {
     type: "string",
     placeholder: "LOSS",
@@ -226,6 +239,14 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
       `--stop-on ${changed.stopOn} needs --validation above 0 or --validation-data`,
     );
   }
+  const adapters = ["lora-alpha", "lora-targets", "lora-dropout"] as const;
+  const alone = adapters.find((name) => values[name] !== undefined);
+  if (changed.loraRank === 0 && alone !== undefined) {
+    throw new UserError(`--${alone} needs --lora-rank of at least 1`);
+  }
+  if (changed.loraRank > 0 && changed.freezeLayers > 0) {
+    throw new UserError("with --lora-rank no layer learns anyway; leave --freeze-layers out");
+  }
   if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
     throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);
   }
@@ -241,7 +262,21 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
 function convert(name: keyof RecipeValues, value: unknown): unknown {
   if (name === "end-of-text" || name === "augment") return value === "on";
   if (name === "formats") return parseFormats(value as string);
+  if (name === "lora-targets") return parseTargets(value as string);
   return value;
+}
+
+/** "c_attn,c_proj" */
+function parseTargets(list: string): LoraTarget[] {
+  return list.split(",").map((item) => {
+    const target = LORA_TARGETS.find((name) => name === item.trim());
+    if (target !== undefined) return target;
+    throw new UserError(
+      `--lora-targets: there is no ${JSON.stringify(item.trim())}${
+        suggestion(item.trim(), LORA_TARGETS) || "."
+      } There are ${LORA_TARGETS.join(", ")}`,
+    );
+  });
 }
 
 /** "human-assistant,q-a:10" */

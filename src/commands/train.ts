@@ -4,6 +4,7 @@ import {
   type CheckpointInfo,
   checkpointOf,
   checkTokens,
+  loadAdapter,
   loadMoments,
   loadParameters,
   loadWeights,
@@ -24,6 +25,7 @@ import {
   type Corpus,
   largestBatch,
   loadCorpus,
+  loraOf,
   RATE_RANGE,
   type Recipe,
   type RecipeName,
@@ -172,6 +174,9 @@ function beginRun(options: Options): Run {
   const base = init === null ? presets[preset] : initialInfo(init).configuration;
   const recipe = init === null ? changed : { ...changed, model: null };
   checkFit(base, recipe);
+  if (recipe.loraRank > 0 && init === null) {
+    throw new UserError("--lora-rank needs --init DIR, the model that the adapters stand beside");
+  }
   const { dropout } = recipe;
   return {
     directory: newDirectory(
@@ -286,7 +291,7 @@ export function checkMemory(
       `training needs ${mebibytes(needed)} of memory, ${whose} ${
         mebibytes(bytes)
       }; use a smaller ` +
-        `--batch-size (with --accumulate for the same step), --max-tokens or --model`,
+        `--batch-size (with --accumulate for the same step), --max-tokens or --model, or --lora-rank`,
     );
   }
   if (machine === null || needed <= machine.available) return null;
@@ -337,24 +342,31 @@ async function prepare<T>(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,
     );
   }
+  const lora = loraOf(state.recipe);
   const needed = memoryEstimate(configuration, {
     training: true,
     tokens: largestBatch(corpus, state.recipe),
+    lora,
   });
   const warning = checkMemory(needed, await machineMemory());
   if (warning !== null) console.error(`warning: ${warning}`);
   const runtime = await Runtime.start({ threads });
   try {
     const average = state.recipe.averaging !== "none";
-    const model = new GPT(runtime, configuration, { training: true, average });
-    if (weights === null) model.initialize(state.recipe.seed);
-    else if (fingerprint === null) await loadWeights(weights, model);
-    else {
-      loadParameters(weights, model);
+    const model = new GPT(runtime, configuration, { training: true, average, lora });
+    if (weights === null || lora !== undefined) model.initialize(state.recipe.seed);
+    if (weights !== null && fingerprint === null) await loadWeights(weights, model);
+    else if (weights !== null) {
+      if (lora === undefined) loadParameters(weights, model);
+      else {
+        // Adapters stand beside the weights that the run began with.
+        await loadWeights(state.init!, model);
+        loadAdapter(weights, model);
+      }
       loadMoments(weights, model);
     }
     // A checkpoint's weights are those to be used; the others lie where the average would.
-    if (state.progress.averaged > 0) model.parameters.swapAverage();
+    if (state.progress.averaged > 0) model.learned.swapAverage();
     return await work({ corpus, configuration, model, runtime });
   } finally {
     runtime.close();

@@ -125,10 +125,12 @@ export interface LinearOptions {
    * of 14 bits. Otherwise a weight is widened and multiplied in f32 by GEMM.
    */
   readonly step?: boolean;
+  /** Adds to y instead of writing it. */
+  readonly add?: boolean;
 }
 
 /**
- * y [N, outputs] = x [N, inputs] W + bias. y's rows may be wider than `outputs` (a multiple of 16).
+ * y [N, outputs] = x [N, inputs] W + bias, or += with `add`. y's rows may be wider than `outputs` (a multiple of 16).
  * A row's bytes do not depend on the other rows.
  */
 export function linearForward(
@@ -137,7 +139,7 @@ export function linearForward(
   x: Tensor,
   weight: Weight,
   bias: Tensor | null,
-  { step = false }: LinearOptions = {},
+  { step = false, add = false }: LinearOptions = {},
 ): void {
   const { inputs, outputs, precision = "f32" } = weight;
   const rows = x.shape[0]!;
@@ -145,7 +147,7 @@ export function linearForward(
   checkRows("linearForward y", y, rows, outputs);
   if (bias !== null) checkShape("linearForward bias", bias, [outputs]);
   // In f32, GEMV and GEMM give the same bytes, so that the faster is free to choose.
-  if (precision === "f32" ? rows <= GEMV_ROWS : step) {
+  if (!add && (precision === "f32" ? rows <= GEMV_ROWS : step)) {
     fewRows(runtime, y, x, weight, precision, bias);
     return;
   }
@@ -163,7 +165,7 @@ export function linearForward(
     cRowBytes: rowLength(y) * 4,
     cPanelBytes: PANEL * 4,
     bias: bias?.pointer ?? 0,
-    add: false,
+    add,
   });
 }
 

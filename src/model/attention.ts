@@ -58,11 +58,11 @@ export class Attention {
       heads: pass.allocate(C),
       y: pass.allocate(C),
     };
-    this.#qkv.forward(saved.qkv, x);
+    this.#qkv.forward(pass, saved.qkv, x);
     const stream = pass.dropout(attn_pdrop, "attention", this.layer);
     const shape = { heads: n_head, offsets: pass.offsets };
     attentionForward(pass.runtime, saved.heads, saved.logSumExp, saved.qkv, shape, stream);
-    this.#projection.forward(saved.y, saved.heads);
+    this.#projection.forward(pass, saved.y, saved.heads);
     return saved;
   }
 
@@ -73,11 +73,11 @@ export class Attention {
     runtime.arena.scope(() => {
       const dheads = pass.allocate(C), dqkv = pass.allocate(3 * C);
       const kept = droppedGradient(pass, dy, resid_pdrop, "attention-out", this.layer);
-      this.#projection.backward(dheads, kept, saved.heads);
+      this.#projection.backward(pass, dheads, kept, saved.heads);
       const stream = pass.dropout(attn_pdrop, "attention", this.layer);
       const shape = { heads: n_head, offsets: pass.offsets };
       attentionBackward(runtime, dqkv, dheads, saved.qkv, saved.logSumExp, shape, stream);
-      this.#qkv.backward(dx, dqkv, x);
+      this.#qkv.backward(pass, dx, dqkv, x);
     });
   }
 
@@ -86,7 +86,7 @@ export class Attention {
     const { n_embd: C, n_head } = this.configuration;
     const { runtime } = pass;
     const qkv = pass.allocate(3 * C), heads = pass.allocate(C), y = pass.allocate(C);
-    this.#qkv.forward(qkv, x, step);
+    this.#qkv.forward(pass, qkv, x, step);
     storeRows(runtime.f32(cache.keys), runtime.f32(qkv), step.rows, C, 1);
     storeRows(runtime.f32(cache.values), runtime.f32(qkv), step.rows, C, 2);
     if (step.isPrompt) {
@@ -94,7 +94,7 @@ export class Attention {
       const none = pass.dropout(0, "attention");
       attentionForward(runtime, heads, pass.allocate(n_head), qkv, shape, none);
     } else attentionCached(runtime, heads, qkv, cache.keys, cache.values, n_head, step.tables);
-    this.#projection.forward(y, heads, step);
+    this.#projection.forward(pass, y, heads, step);
     return y;
   }
 }

@@ -42,6 +42,7 @@ export class Embedding {
 
   /** Adds d [N, C], which dropout changes in place, to both tables' gradients */
   backward(pass: Pass, d: Tensor, { tokens, positions }: EmbeddingInput): void {
+    if (!this.parameters.has("gradient")) return;
     const stream = pass.dropout(this.configuration.embd_pdrop, "embedding");
     if (stream.p > 0) dropout(pass.runtime, d, d, stream);
     const tokenTable = this.parameters.weight("transformer.wte.weight", "gradient");

@@ -16,7 +16,8 @@ import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
 import { Head, type LossGradient, type LossSums } from "./head.ts";
 import { LayerNorm, type NormSaved } from "./layernorm.ts";
-import { type ArrayKind, Parameters } from "./parameters.ts";
+import { Adapters, type LoraOptions } from "./lora.ts";
+import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
 import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
 
 /** The numbers of one AdamW step. */
@@ -47,6 +48,8 @@ interface Activations {
 /** A model in a runtime's memory. Its arrays stay allocated until the arena is released below them. */
 export class GPT {
   readonly parameters: Parameters;
+  /** What training changes: the parameters, or the adapters beside them. */
+  readonly learned: Parameters;
   readonly blocks: readonly Block[];
   readonly #embedding: Embedding;
   readonly #norm: LayerNorm;
@@ -59,14 +62,25 @@ export class GPT {
     options: {
       readonly training: boolean;
       readonly precision?: Precision;
-      /** Keeps an average of the parameters; see updateAverage. */
+      /** Keeps an average of the parameters that learn; see updateAverage. */
       readonly average?: boolean;
+      /** In training: adapters learn, the parameters stay as they are. */
+      readonly lora?: LoraOptions;
     },
   ) {
     validateConfiguration(configuration);
-    const { training, precision, average } = options;
-    const parameters = new Parameters(runtime, configuration, training, precision, average);
+    const { training, precision, average, lora } = options;
+    const adapters = lora === undefined
+      ? null
+      : new Adapters(runtime, configuration, lora, { average });
+    const learns = training && adapters === null;
+    const parameters = new Parameters(runtime, parameterTable(configuration), {
+      training: learns,
+      precision,
+      average: learns && average,
+    }, adapters);
     this.parameters = parameters;
+    this.learned = adapters?.parameters ?? parameters;
     this.#embedding = new Embedding(parameters, configuration);
     this.blocks = Array.from(
       { length: configuration.n_layer },
@@ -77,14 +91,17 @@ export class GPT {
     this.#head = new Head(parameters, configuration);
   }
 
-  /** normal(0, 0.02), biases 0, LayerNorm 1 and 0. */
+  /** normal(0, 0.02), biases 0, LayerNorm 1 and 0; adapters as PEFT begins them. */
   initialize(seed: number): void {
     this.parameters.initialize(seed);
+    this.parameters.adapters?.parameters.initialize(seed);
   }
 
-  /** A copy of a tensor in Hugging Face's layout. */
+  /** A copy of a tensor in Hugging Face's layout, its adapter added. */
   readParameter(name: string, kind: ArrayKind = "parameter"): Float32Array {
-    return this.parameters.read(name, kind);
+    const values = this.parameters.read(name, kind);
+    if (kind === "parameter") this.parameters.adapters?.merge(name, values);
+    return values;
   }
 
   /** Sets a tensor from Hugging Face's layout. */
@@ -137,7 +154,7 @@ export class GPT {
 
   /** Clips the gradient by its global norm, takes an AdamW step, and zeros the gradients. */
   update(o: UpdateOptions): { gradientNorm: number } {
-    const { parameters, runtime } = this;
+    const { learned: parameters, runtime } = this;
     const { length } = parameters;
     const { learning, frozen } = parameters.runs(o.freezeLayers ?? 0);
     for (const { start, end } of frozen) {
@@ -163,7 +180,7 @@ export class GPT {
 
   /** average = keep * average + (1 - keep) * parameters */
   updateAverage(keep: number): void {
-    const { parameters, runtime } = this;
+    const { learned: parameters, runtime } = this;
     const { length } = parameters;
     average(runtime, parameters.array("average"), parameters.array("parameter"), length, keep);
   }

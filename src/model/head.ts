@@ -55,7 +55,7 @@ export class Head {
 
   /**
    * Loss of x [N, C] against the batch's targets. With dx, also d(sum of losses / normalizer): written
-   * to dx [N, C], whose rows without a target are to be zero, and added to the tied weight's gradient.
+   * to dx [N, C], whose rows without a target are to be zero, and added to the tied weight's gradient, where it learns.
    */
   loss(
     pass: Pass,
@@ -99,6 +99,7 @@ export class Head {
     const dchosen = runtime.arena.allocate([rows.length, C]);
     linearBackwardInput(runtime, dchosen, logits, this.parameters.weight("transformer.wte.weight"));
     scatterRows(runtime, backward.dx, dchosen, indices);
+    if (!this.parameters.has("gradient")) return;
     const dweight = this.parameters.weight("transformer.wte.weight", "gradient");
     linearBackwardWeight(runtime, dweight, chosen, logits);
   }

@@ -38,8 +38,13 @@ export class LayerNorm {
   /** dx [N, C] += the gradient through the normalisation of dy [N, C] */
   backward(pass: Pass, dx: Tensor, dy: Tensor, x: Tensor, saved: NormSaved): void {
     const weight = this.parameters.plain(`${this.name}.weight`);
-    const dweight = this.parameters.plain(`${this.name}.weight`, "gradient");
-    const dbias = this.parameters.plain(`${this.name}.bias`, "gradient");
-    layerNormBackward(pass.runtime, dx, dweight, dbias, dy, x, weight, saved);
+    pass.runtime.arena.scope(() => {
+      const [dweight, dbias] = ["weight", "bias"].map((part) =>
+        this.parameters.has("gradient")
+          ? this.parameters.plain(`${this.name}.${part}`, "gradient")
+          : pass.runtime.arena.zeros(weight.shape) // nobody asks for it
+      );
+      layerNormBackward(pass.runtime, dx, dweight!, dbias!, dy, x, weight, saved);
+    });
   }
 }

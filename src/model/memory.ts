@@ -3,18 +3,27 @@
 import { PANEL } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import { HEAD_ROWS } from "./head.ts";
-import { parameterMemory } from "./parameters.ts";
+import { adapterTable, type LoraOptions } from "./lora.ts";
+import { parameterMemory, parameterTable } from "./parameters.ts";
 
 /**
  * Bytes of shared memory: parameters (in training also gradients and two moments), and the activations of
- * a pass over `tokens` tokens; for generation the cache of `tokens` tokens.
+ * a pass over `tokens` tokens; for generation the cache of `tokens` tokens. With `lora`, only adapters have
+ * gradients and moments.
  */
 export function memoryEstimate(
   c: Configuration,
-  { training, tokens }: { readonly training: boolean; readonly tokens: number },
+  { training, tokens, lora }: {
+    readonly training: boolean;
+    readonly tokens: number;
+    readonly lora?: LoraOptions;
+  },
 ): number {
   const C = c.n_embd, F = innerWidth(c);
-  const arrays = (training ? 4 : 1) * parameterMemory(c);
+  const whole = parameterMemory(parameterTable(c));
+  const arrays = lora === undefined
+    ? (training ? 4 : 1) * whole
+    : whole + 4 * parameterMemory(adapterTable(c, lora));
   const logits = Math.ceil(c.vocab_size / PANEL) * PANEL;
   if (!training) return 4 * (arrays + tokens * 2 * C * c.n_layer + logits);
   // Kept for backward in a layer: two norms, qkv, heads, two branches, middle, y and the MLP's two.

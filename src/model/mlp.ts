@@ -34,9 +34,9 @@ export class Mlp {
       active: pass.allocate(F),
       y: pass.allocate(this.configuration.n_embd),
     };
-    this.#up.forward(saved.hidden, x, options);
+    this.#up.forward(pass, saved.hidden, x, options);
     geluForward(pass.runtime, saved.active, saved.hidden, this.#approximate);
-    this.#down.forward(saved.y, saved.active, options);
+    this.#down.forward(pass, saved.y, saved.active, options);
     return saved;
   }
 
@@ -45,9 +45,9 @@ export class Mlp {
     pass.runtime.arena.scope(() => {
       const dhidden = pass.allocate(innerWidth(this.configuration));
       const kept = droppedGradient(pass, dy, this.configuration.resid_pdrop, "mlp-out", this.layer);
-      this.#down.backward(dhidden, kept, saved.active);
+      this.#down.backward(pass, dhidden, kept, saved.active);
       geluBackward(pass.runtime, dhidden, dhidden, saved.hidden, this.#approximate);
-      this.#up.backward(dx, dhidden, x);
+      this.#up.backward(pass, dx, dhidden, x);
     });
   }
 

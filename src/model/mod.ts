@@ -11,6 +11,14 @@ export {
 } from "./configuration.ts";
 export { GPT, type UpdateOptions } from "./gpt.ts";
 export type { LossGradient, LossSums } from "./head.ts";
+export {
+  adaptedLayers,
+  adapterTable,
+  addAdapter,
+  LORA_TARGETS,
+  type LoraOptions,
+  type LoraTarget,
+} from "./lora.ts";
 export { memoryEstimate } from "./memory.ts";
 export {
   type ArrayKind,

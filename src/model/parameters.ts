@@ -13,6 +13,7 @@ import {
   weightLength,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
+import type { Adapters } from "./lora.ts";
 import { streamKeys } from "./random.ts";
 
 /** How a tensor lies in memory: GEMM's panels, the same of its transpose, or plain row-major. */
@@ -24,8 +25,8 @@ export interface ParameterSpecification {
   readonly name: string;
   /** Hugging Face's shape, row-major on disk: [in, out] for Conv1D weights, [V, C] for embeddings. */
   readonly shape: readonly number[];
-  /** What it starts from: normal(0, 0.02), or a constant. */
-  readonly initial: "normal" | 0 | 1;
+  /** What it starts from: normal numbers, or a constant. */
+  readonly initial: { readonly deviation: number } | 0 | 1;
   /** Weight decay is for matrices and embeddings; biases and LayerNorm go without. */
   readonly decays: boolean;
   readonly layout: Layout;
@@ -40,7 +41,7 @@ export function parameterTable(c: Configuration): ParameterSpecification[] {
   const matrix = (name: string, shape: number[], layout: Layout): ParameterSpecification => ({
     name,
     shape,
-    initial: "normal",
+    initial: { deviation: INITIAL_DEVIATION },
     decays: true,
     layout,
   });
@@ -94,8 +95,11 @@ function memoryLength(p: ParameterSpecification, precision: Precision): number {
 }
 
 /** Words of 4 bytes of one whole array of parameters in memory. */
-export function parameterMemory(c: Configuration, precision: Precision = "f32"): number {
-  return parameterTable(c).reduce((sum, p) => sum + memoryLength(p, precision), 0);
+export function parameterMemory(
+  table: readonly ParameterSpecification[],
+  precision: Precision = "f32",
+): number {
+  return table.reduce((sum, p) => sum + memoryLength(p, precision), 0);
 }
 
 /** `average` is a mean of the parameters of many steps, where a run keeps one. */
@@ -122,17 +126,26 @@ export class Parameters {
   readonly #byName: Map<string, Placed>;
   readonly #arrays: Partial<Record<ArrayKind, Tensor>>;
 
-  /** `precision` is that of the matrices; only f32 can be trained. */
+  readonly precision: Precision;
+
+  /**
+   * `precision` is that of the matrices; only f32 can be trained.
+   * @param adapters what learns beside these parameters, when they stay as they are
+   */
   constructor(
     readonly runtime: Runtime,
-    configuration: Configuration,
-    training: boolean,
-    readonly precision: Precision = "f32",
-    hasAverage = false,
+    table: readonly ParameterSpecification[],
+    { training, precision = "f32", average = false }: {
+      readonly training: boolean;
+      readonly precision?: Precision;
+      readonly average?: boolean;
+    },
+    readonly adapters: Adapters | null = null,
   ) {
+    this.precision = precision;
     if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
     let offset = 0, decayLength = 0;
-    this.table = parameterTable(configuration).map((p) => {
+    this.table = table.map((p) => {
       const placed = { ...p, offset };
       offset += memoryLength(p, precision);
       if (p.decays) decayLength = offset;
@@ -145,7 +158,7 @@ export class Parameters {
     this.#arrays = { parameter: array() };
     if (training) {
       Object.assign(this.#arrays, { gradient: array(), exp_avg: array(), exp_avg_sq: array() });
-      if (hasAverage) this.#arrays.average = array();
+      if (average) this.#arrays.average = array();
     }
   }
 
@@ -209,9 +222,9 @@ export class Parameters {
     this.table.forEach((p, index) => {
       const pointer = this.array("parameter") + p.offset * 4;
       const length = memoryLength(p, this.precision);
-      if (p.initial === "normal") {
+      if (typeof p.initial === "object") {
         const keys = streamKeys(seed, "weights", index);
-        fillNormal(this.runtime, pointer, length, INITIAL_DEVIATION, ...keys);
+        fillNormal(this.runtime, pointer, length, p.initial.deviation, ...keys);
         if (p.layout !== "plain") this.#clearPadding(this.weight(p.name));
       } else this.#floats(pointer, length).fill(p.initial);
     });

@@ -18,7 +18,7 @@ export {
   steepest,
   testRates,
 } from "./rate_finder.ts";
-export { type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
+export { loraOf, type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
 export { largestBatch, stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";

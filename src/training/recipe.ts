@@ -1,7 +1,7 @@
 // Recipes: every number that a run depends on, as plain data.
 
 import type { FormatChoice } from "../data/mod.ts";
-import type { Preset } from "../model/mod.ts";
+import type { LoraOptions, LoraTarget, Preset } from "../model/mod.ts";
 
 export type ScheduleName = "constant" | "step" | "cosine" | "linear" | "wsd" | "plateau";
 
@@ -78,6 +78,12 @@ export interface Recipe {
   /** Which texts come first: none, the short ones, or those of frequent tokens; and epochs until all are in. */
   readonly curriculum: "none" | "length" | "rarity";
   readonly curriculumEpochs: number;
+  /** Rank of low-rank adapters, which then learn in place of the weights; 0 for none. */
+  readonly loraRank: number;
+  readonly loraAlpha: number;
+  /** Layers that have one. */
+  readonly loraTargets: readonly LoraTarget[];
+  readonly loraDropout: number;
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
@@ -122,6 +128,10 @@ const ORIGINAL = {
   averageFrom: 1,
   curriculum: "none",
   curriculumEpochs: 3,
+  loraRank: 0,
+  loraAlpha: 16,
+  loraTargets: ["c_attn"],
+  loraDropout: 0,
   stopOn: "never",
   patience: 0,
   seed: 42,
@@ -268,3 +278,11 @@ export const recipes = {
 } as const satisfies Record<string, Recipe>;
 
 export type RecipeName = keyof typeof recipes;
+
+/** The adapters that a recipe asks for. */
+export function loraOf(
+  { loraRank, loraAlpha, loraTargets, loraDropout }: Recipe,
+): LoraOptions | undefined {
+  if (loraRank === 0) return undefined;
+  return { rank: loraRank, alpha: loraAlpha, targets: loraTargets, dropout: loraDropout };
+}

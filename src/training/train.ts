@@ -184,11 +184,11 @@ function average({ model, state: { recipe, progress } }: TrainOptions): void {
 async function onAverage<T>(options: TrainOptions, work: () => T | Promise<T>): Promise<T> {
   const { model, state: { progress } } = options;
   if (progress.averaged === 0) return await work();
-  model.parameters.swapAverage();
+  model.learned.swapAverage();
   try {
     return await work();
   } finally {
-    model.parameters.swapAverage();
+    model.learned.swapAverage();
   }
 }
 
@@ -294,6 +294,7 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   if (improved && keepsBest(recipe, validation_loss)) {
     saveCheckpoint(`${options.directory}/best`, model, {
       metadata: metadataOf(options),
+      base: state.init ?? undefined,
       type: options.bestType,
     });
     onEvent({ event: "saved", directory: `${options.directory}/best` });
@@ -350,6 +351,7 @@ function keepWeights(options: TrainOptions): void {
   const { model, state, directory, keep = 0 } = options;
   saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
     metadata: metadataOf(options),
+    base: state.init ?? undefined,
   });
   const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
     .flatMap((match) => match === null ? [] : [Number(match[1])])
@@ -364,6 +366,7 @@ function save(options: TrainOptions): void {
   const { model, state, directory } = options;
   saveCheckpoint(`${directory}/last`, model, {
     metadata: metadataOf(options),
+    base: state.init ?? undefined,
     training: { state, history: options.history.map((line) => line + "\n").join("") },
   });
   options.onEvent({ event: "saved", directory: `${directory}/last` });

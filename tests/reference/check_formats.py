@@ -279,6 +279,41 @@ def check_exact_gelu(directory):
     check("llama.cpp with our exact GELU", worst <= 1e-2, f"logits differ by {worst:.1e}")
 
 
+def check_peft(source, directory):
+    """Our adapter beside its base in PEFT, and PEFT's merged here."""
+    try:
+        import peft
+    except ImportError:
+        return
+    data = directory / "lora.jsonl"
+    lines = [{"prompt": f"What is {word}?", "completion": f"{word} is a word."} for word in ("red", "green", "blue")]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(
+        "train", "--init", source, "--recipe", "improved", "--data", data, "--max-tokens", "32", "--epochs", "8",
+        "--lora-rank", "4", "--lora-targets", "c_attn,c_proj,c_fc", "--learning-rate", "0.01", "--sample-every", "0",
+        "--out", directory / "lora",
+    )
+    ours = directory / "lora/last"
+    run("export", "--weights", source, "--out", directory / "lora-base", "--format", "hf")
+    base = transformers.AutoModelForCausalLM.from_pretrained(directory / "lora-base").eval()
+    plain = theirs(base)
+    model = peft.PeftModel.from_pretrained(base, ours).eval()
+    expected = theirs(model)
+    check("the adapter changes something", distance([row.tolist() for row in plain], expected) > 0.1)
+    check_logits("our adapter in PEFT", ours, expected)
+    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True)
+    fresh = transformers.AutoModelForCausalLM.from_pretrained(directory / "lora-base")
+    model = peft.get_peft_model(fresh, config).eval()
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(0, 0.1)
+    model.save_pretrained(directory / "peft")
+    run("import", directory / "peft", "--base", source, "--out", directory / "merged")
+    check_logits("PEFT's adapter merged here", directory / "merged", theirs(model))
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -291,6 +326,7 @@ def main():
         check_pth(directory)
         check_gguf(source, directory)
         check_exact_gelu(directory)
+        check_peft(source, directory)
     sys.exit(f"{len(failures)} failed: {', '.join(failures)}" if failures else 0)
 
 

@@ -189,12 +189,12 @@ Deno.test("average: keep times the old and the rest of the new; swapped, it is w
     model.update(update);
     const second = model.readParameter(name);
     model.updateAverage(0.75);
-    model.parameters.swapAverage();
+    model.learned.swapAverage();
     const mean = model.readParameter(name);
     mean.forEach((value, i) =>
       assertAlmostEquals(value, 0.75 * first[i]! + 0.25 * second[i]!, 1e-7)
     );
-    model.parameters.swapAverage();
+    model.learned.swapAverage();
     assertEquals(model.readParameter(name), second);
   });
 });

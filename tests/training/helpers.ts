@@ -131,7 +131,7 @@ export async function runTraining(
       history = saved.history.trim().split("\n");
       loadParameters(last, model);
       loadMoments(last, model);
-      if (state.progress.averaged > 0) model.parameters.swapAverage();
+      if (state.progress.averaged > 0) model.learned.swapAverage();
     } else model.initialize(recipe.seed);
     const stop = new AbortController();
     const events: TrainingEvent[] = [];
@@ -152,7 +152,7 @@ export async function runTraining(
     });
     const arrays = new Map<string, Float32Array>();
     for (const kind of ["parameter", "exp_avg", "exp_avg_sq", "average"] as const) {
-      if (!model.parameters.has(kind)) continue;
+      if (!model.learned.has(kind)) continue;
       for (const { name } of parameterTable(configuration)) {
         arrays.set(`${kind} ${name}`, model.readParameter(name, kind));
       }
