@@ -1,5 +1,6 @@
 // deno task compare: trains several recipes or settings on the same data and seeds, in turn, and compares them.
 
+import { readTraining } from "../checkpoint/mod.ts";
 import { type Conversation, makeExamples, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
@@ -13,7 +14,8 @@ import {
   sequenceRepetition,
 } from "../evaluation/mod.ts";
 import { formats } from "../tokenizer/mod.ts";
-import type { EpochEvent } from "../training/mod.ts";
+import { checkState, type EpochEvent } from "../training/mod.ts";
+import { dataPath } from "./bundled.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { loadModel, threadsOption } from "./model_options.ts";
 import {
@@ -55,17 +57,13 @@ export const command = {
   },
 } satisfies CommandSpecification<OptionTable>;
 
-/** The original experiment's four recipes and ours, in a size that a comparison can afford. */
+/** The original experiment's four recipes and ours on the same conversations, in a size that a comparison can afford. */
 const EXAMPLE = {
-  common: "--data data/illuminator/train.jsonl --validation 0.1 --model micro --epochs 4 " +
+  common: `--data ${dataPath("conversations.jsonl")} --validation 0.2 --model tiny ` +
+    "--vocabulary corpus --formats human-assistant,q-a --augment on --epochs 5 --batch-size 16 " +
     "--max-tokens 128 --sample-every 0 --stop-on never",
-  runs: [
-    "basic=--recipe basic",
-    "enhanced=--recipe enhanced --formats human-assistant",
-    "improved=--recipe improved --formats human-assistant",
-    "final=--recipe final",
-    "illuminator=--recipe illuminator",
-  ],
+  runs: ["basic", "enhanced", "improved", "final", "conversations"]
+    .map((name) => `${name}=--recipe ${name}`),
 };
 
 /** Questions of the training data that are asked again, to see whether answers are recited. */
@@ -160,43 +158,52 @@ async function outcomeOf(
   const directory = `${options.out}/${name}-${seed}`, file = `${directory}/outcome.json`;
   const known = readOutcome(file, flags);
   if (known !== null) return known;
-  const begun = exists(`${directory}/last`);
-  const planned = planRun(
-    begun ? ["--resume", directory] : [...splitFlags(flags), "--out", directory],
-  );
-  const epochs: EpochEvent[] = planned.history.map((line) => JSON.parse(line))
-    .filter(({ event }) => event === "epoch");
-  const shown = options.json ? null : terminalReporter();
-  const report: Reporter = {
-    start: (run) => shown?.start(run),
-    event: (event) => {
-      if (event.event === "epoch") epochs.push(event);
-      shown?.event(event);
-    },
-    interrupted: () => {},
-  };
-  const { corpus, seconds } = await perform(planned, {
-    threads: options.threads,
-    saveEvery: 0,
-    report,
-    signal,
-  });
+  if (!isTrained(directory)) await trainRun(directory, flags, options, signal);
   if (signal.aborted) return null;
-  const last = epochs.at(-1)!;
-  const judged = await judge(directory, planned.state.data, options, signal);
+  const { state, history } = readTraining(`${directory}/last`);
+  const { data, progress } = checkState(state, directory);
+  const epochs: EpochEvent[] = history.trim().split("\n").map((line) => JSON.parse(line))
+    .filter(({ event }) => event === "epoch");
+  const { learned_loss, validation_loss } = epochs.at(-1)!;
+  const judged = await judge(directory, data, options, signal);
   if (judged === null) return null;
-  const { learned_loss, validation_loss } = last;
   const outcome: Outcome = {
     ...{ name, seed, flags },
     training_loss: learned_loss,
     validation_loss,
-    gap: corpus.validation.length === 0 ? null : validation_loss! - learned_loss,
+    gap: validation_loss === null ? null : validation_loss - learned_loss,
     ...judged,
-    seconds,
+    seconds: progress.seconds,
     losses: epochs.map((e) => [e.epoch, e.learned_loss, e.validation_loss] as const),
   };
   Deno.writeTextFileSync(file, JSON.stringify(outcome, null, 2) + "\n");
   return outcome;
+}
+
+/** Whether a run is done, though perhaps not yet measured. */
+function isTrained(directory: string): boolean {
+  if (!exists(`${directory}/last`)) return false;
+  return checkState(readTraining(`${directory}/last`).state, directory).progress.finished !== null;
+}
+
+/** Trains a run, or goes on with it. */
+async function trainRun(
+  directory: string,
+  flags: string,
+  options: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  const begun = exists(`${directory}/last`);
+  const planned = planRun(
+    begun ? ["--resume", directory] : [...splitFlags(flags), "--out", directory],
+  );
+  const shown = options.json ? null : terminalReporter();
+  const report: Reporter = {
+    start: (run) => shown?.start(run),
+    event: (event) => shown?.event(event),
+    interrupted: () => {},
+  };
+  await perform(planned, { threads: options.threads, saveEvery: 0, report, signal });
 }
 
 function exists(path: string): boolean {

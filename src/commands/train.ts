@@ -384,7 +384,7 @@ export function perform(
     readonly report: Reporter;
     readonly signal: AbortSignal;
   },
-): Promise<{ readonly corpus: Corpus; readonly seconds: number }> {
+): Promise<void> {
   const { directory, state, history } = run;
   return prepare(run, o.threads, async ({ corpus, configuration, model, runtime }) => {
     using _lock = lockRun(directory);
@@ -402,7 +402,6 @@ export function perform(
       signal: o.signal,
       onEvent: (event) => o.report.event(event),
     });
-    return { corpus, seconds: state.progress.seconds };
   });
 }
 

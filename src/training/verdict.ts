@@ -107,7 +107,13 @@ function fastFall(epochs: readonly EpochLosses[], facts: RunFacts): Verdict | nu
 
 /** The two flags most likely to help against memorising, of those not yet in use. */
 function againstMemorising({ recipe, trainingTexts }: RunFacts, best: number): string[] {
-  const smaller = { "124m": "mini", mini: "micro", micro: "nano", nano: null } as const;
+  const smaller = {
+    "124m": "mini",
+    mini: "micro",
+    micro: "tiny",
+    tiny: "nano",
+    nano: null,
+  } as const;
   const next = recipe.model === null ? null : smaller[recipe.model];
   const all = [
     recipe.stopOn === "never" ? "--stop-on validation --patience 3" : null,
