@@ -25,5 +25,5 @@ export {
   to_panels_transposed,
 } from "./pack";
 export { narrow_bf16, narrow_int8, quantize_rows, widen_bf16, widen_int8 } from "./quantize";
-export { cross_entropy, softmax } from "./softmax";
+export { agreement, cross_entropy, softmax } from "./softmax";
 export { choose_tile } from "./tile";

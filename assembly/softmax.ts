@@ -129,3 +129,91 @@ function gradientRow(row: usize, count: i32, scale: f32, shift: f32): void {
     store<f32>(at, load<f32>(at) * scale + shift);
   }
 }
+
+/**
+ * Agreement of pairs (Liang et al. 2021, "R-Drop"): rows n in [start, end) and n + pairs of logits [2 pairs, stride],
+ * of which the first V count, are two predictions p and q of one token.
+ *   results [pairs]: (KL(p, q) + KL(q, p)) / 2
+ *   gradient [2 pairs, stride]: its gradient by both rows' logits, times weights[n] * scale, zeros from V to stride
+ */
+export function agreement(
+  start: i32,
+  end: i32,
+  gradient: usize,
+  results: usize,
+  logits: usize,
+  weights: usize,
+  pairs: i32,
+  V: i32,
+  stride: i32,
+  scale: f32,
+): void {
+  const bytes = <usize> (stride << 2);
+  for (let n = start; n < end; n++) {
+    const a = logits + <usize> n * bytes, b = logits + <usize> (n + pairs) * bytes;
+    const p = gradient + <usize> n * bytes, q = gradient + <usize> (n + pairs) * bytes;
+    const highestA = highestOf(a, V), highestB = highestOf(b, V);
+    const totalA = exponentials(p, a, V, highestA), totalB = exponentials(q, b, V, highestB);
+    scaleRow(p, V, 1 / totalA);
+    scaleRow(q, V, 1 / totalB);
+    // log p - log q = a - b - shift
+    const shift = <f32> (<f64> highestA - <f64> highestB + Math.log(<f64> totalA / <f64> totalB));
+    const forward = meanDifference(p, a, b, V, shift), reverse = -meanDifference(q, a, b, V, shift);
+    store<f32>(results + <usize> (n << 2), <f32> (0.5 * (forward + reverse)));
+    const factor: f32 = <f32> 0.5 * load<f32>(weights + <usize> (n << 2)) * scale;
+    agreementRows(p, q, a, b, V, shift, <f32> forward, <f32> reverse, factor);
+    memory.fill(p + <usize> (V << 2), 0, <usize> (stride - V << 2));
+    memory.fill(q + <usize> (V << 2), 0, <usize> (stride - V << 2));
+  }
+}
+
+/** Sum of p (a - b - shift), in 64 bits: what is left of large terms is small. */
+function meanDifference(p: usize, a: usize, b: usize, count: i32, shift: f32): f64 {
+  const s = f32x4.splat(shift);
+  let low = f64x2.splat(0), high = f64x2.splat(0), rest: f64 = 0;
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = <usize> (i << 2);
+    const d = f32x4.sub(f32x4.sub(v128.load(a + at), v128.load(b + at)), s);
+    const v = f32x4.mul(v128.load(p + at), d);
+    low = f64x2.add(low, f64x2.promote_low_f32x4(v));
+    high = f64x2.add(high, f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 0, 1)));
+  }
+  for (; i < count; i++) {
+    const at = <usize> (i << 2);
+    rest += <f64> (load<f32>(p + at) * (load<f32>(a + at) - load<f32>(b + at) - shift));
+  }
+  const both = f64x2.add(low, high);
+  return f64x2.extract_lane(both, 0) + f64x2.extract_lane(both, 1) + rest;
+}
+
+/** p = factor (p (d - forward) + p - q) and q = factor (q (-d - reverse) + q - p), with d = a - b - shift */
+function agreementRows(
+  p: usize,
+  q: usize,
+  a: usize,
+  b: usize,
+  count: i32,
+  shift: f32,
+  forward: f32,
+  reverse: f32,
+  factor: f32,
+): void {
+  const s = f32x4.splat(shift), f = f32x4.splat(factor);
+  const c = f32x4.splat(1 - forward), r = f32x4.splat(1 - reverse);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = <usize> (i << 2);
+    const d = f32x4.sub(f32x4.sub(v128.load(a + at), v128.load(b + at)), s);
+    const x = v128.load(p + at), y = v128.load(q + at);
+    v128.store(p + at, f32x4.mul(f, f32x4.sub(f32x4.mul(x, f32x4.add(d, c)), y)));
+    v128.store(q + at, f32x4.mul(f, f32x4.sub(f32x4.mul(y, f32x4.sub(r, d)), x)));
+  }
+  for (; i < count; i++) {
+    const at = <usize> (i << 2);
+    const d = load<f32>(a + at) - load<f32>(b + at) - shift;
+    const x = load<f32>(p + at), y = load<f32>(q + at);
+    store<f32>(p + at, factor * (x * (d + (1 - forward)) - y));
+    store<f32>(q + at, factor * (y * ((1 - reverse) - d) - x));
+  }
+}

@@ -132,6 +132,12 @@ export const RECIPE_OPTIONS = {
     maximum: 100,
     help: "NEFTune: noise on the embeddings; 5 is usual",
   },
+  "r-drop": {
+    type: "number",
+    minimum: 0,
+    maximum: 100,
+    help: "R-Drop: makes two passes with different dropout agree; 1 to 5 is usual, twice the time",
+  },
   "layer-drop": {
     type: "number",
     minimum: 0,

@@ -48,3 +48,38 @@ export function crossEntropy(
     Number(o.gradient),
   );
 }
+
+/**
+ * R-Drop's agreement of two predictions of each token, rows n and n + pairs of logits [2 pairs, stride].
+ * results [pairs]: (KL(p, q) + KL(q, p)) / 2;
+ * gradient [2 pairs, stride]: its gradient by the logits, times weights[n] * scale.
+ */
+export function agreement(
+  runtime: Runtime,
+  gradient: Tensor,
+  results: Tensor,
+  logits: Tensor,
+  weights: Tensor,
+  V: number,
+  scale: number,
+): void {
+  const [rows, stride] = matrixShape("agreement logits", logits);
+  if (rows % 2 !== 0) throw new RangeError(`agreement: ${rows} rows are no pairs`);
+  checkShape("agreement gradient", gradient, [rows, stride]);
+  checkShape("agreement results", results, [rows / 2]);
+  checkShape("agreement weights", weights, [rows]);
+  if (Math.ceil(V / PANEL) * PANEL !== stride) throw new RangeError(`agreement: V ${V}`);
+  runtime.pool.run(
+    "agreement",
+    rows / 2,
+    rowsPerChunk(2 * stride),
+    gradient.pointer,
+    results.pointer,
+    logits.pointer,
+    weights.pointer,
+    rows / 2,
+    V,
+    stride,
+    scale,
+  );
+}

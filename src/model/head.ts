@@ -2,13 +2,16 @@
 // whole batch never exist at once.
 
 import {
+  agreement,
   crossEntropy,
   gatherRows,
   linearBackwardInput,
   linearBackwardWeight,
   linearForward,
   type LinearOptions,
+  NO_DROPOUT,
   PANEL,
+  residualDropout,
   scatterRows,
   type Tensor,
 } from "../kernels/mod.ts";
@@ -35,6 +38,11 @@ export interface LossGradient {
   /** What the loss's sum is divided by. */
   readonly normalizer: number;
   readonly labelSmoothing: number;
+  /**
+   * R-Drop (Liang et al. 2021): the batch holds its sequences twice, the copies behind the originals, and this
+   * much of the symmetric Kullback-Leibler divergence of their predictions is added to the loss. Absent: none.
+   */
+  readonly agreement?: number;
 }
 
 /** Rows of logits at a time: 192 x 50,272 floats are 39 MB, and 192 is a multiple of a GEMM tile's 6. */
@@ -65,8 +73,16 @@ export class Head {
   ): LossSums {
     const rows = Int32Array.from(batch.targets.keys()).filter((n) => batch.targets[n]! >= 0);
     const sums = { loss: 0, crossEntropy: 0, weight: 0, targets: rows.length, correct: 0 };
-    for (let start = 0; start < rows.length; start += HEAD_ROWS) {
-      const chunk = rows.subarray(start, start + HEAD_ROWS);
+    const copies = (backward?.gradient.agreement ?? 0) > 0 ? 2 : 1;
+    const own = rows.length / copies, size = HEAD_ROWS / copies;
+    for (let start = 0; start < own; start += size) {
+      // A chunk of originals, and behind it the same rows of their copies.
+      const chunk = Int32Array.from(
+        Array.from({ length: copies }, (_, copy) => {
+          const from = copy * own;
+          return Array.from(rows.subarray(from + start, from + Math.min(own, start + size)));
+        }).flat(),
+      );
       pass.runtime.arena.scope(() => this.#chunk(pass, x, batch, chunk, backward, sums));
     }
     return sums;
@@ -89,6 +105,9 @@ export class Head {
     gatherRows(runtime, chosen, x, indices);
     const logits = this.logits(pass, chosen);
     const results = runtime.arena.allocate([rows.length, 3]);
+    const pull = backward === null
+      ? null
+      : this.#agreement(pass, logits, weights, backward.gradient, sums);
     crossEntropy(runtime, results, logits, targets, weights, this.configuration.vocab_size, {
       smoothing: backward?.gradient.labelSmoothing ?? 0,
       scale: backward === null ? 0 : 1 / backward.gradient.normalizer,
@@ -96,12 +115,33 @@ export class Head {
     });
     addSums(sums, runtime.f32(results), runtime.f32(weights));
     if (backward === null) return;
+    if (pull !== null) residualDropout(runtime, logits, logits, pull, NO_DROPOUT);
     const dchosen = runtime.arena.allocate([rows.length, C]);
     linearBackwardInput(runtime, dchosen, logits, this.parameters.weight("transformer.wte.weight"));
     scatterRows(runtime, backward.dx, dchosen, indices);
     if (!this.parameters.has("gradient")) return;
     const dweight = this.parameters.weight("transformer.wte.weight", "gradient");
     linearBackwardWeight(runtime, dweight, chosen, logits);
+  }
+
+  /** Adds the copies' disagreement to the loss; returns its gradient by the logits, or null where none is asked for. */
+  #agreement(
+    { runtime }: Pass,
+    logits: Tensor,
+    weights: Tensor,
+    { agreement: strength = 0, normalizer }: LossGradient,
+    sums: LossSums,
+  ): Tensor | null {
+    if (strength === 0) return null;
+    const gradient = runtime.arena.allocate(logits.shape);
+    const results = runtime.arena.allocate([logits.shape[0]! / 2]);
+    const { vocab_size } = this.configuration;
+    agreement(runtime, gradient, results, logits, weights, vocab_size, strength / normalizer);
+    const values = runtime.f32(weights);
+    runtime.f32(results).forEach((divergence, n) => {
+      sums.loss += strength * values[n]! * divergence;
+    });
+    return gradient;
   }
 }
 

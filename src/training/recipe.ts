@@ -62,6 +62,8 @@ export interface Recipe {
   readonly wordDropout: number;
   /** NEFTune (Jain et al. 2023): noise on the embeddings; 5 is usual, 0 is none. */
   readonly embeddingNoise: number;
+  /** R-Drop (Liang et al. 2021): weight of two passes' disagreement, which doubles a step's work; 0 is none. */
+  readonly rDrop: number;
   /** LayerDrop (Fan et al. 2019): probability that a layer is left out of a step. */
   readonly layerDrop: number;
   /** The first layers, and with them the embeddings, that stay as they are. */
@@ -121,6 +123,7 @@ const ORIGINAL = {
   dropout: 0.1,
   wordDropout: 0,
   embeddingNoise: 0,
+  rDrop: 0,
   layerDrop: 0,
   freezeLayers: 0,
   averaging: "none",

@@ -61,8 +61,10 @@ export function largestBatch(corpus: Corpus, recipe: Recipe): number {
   const lengths = (examples: readonly Example[]) =>
     examples.map(({ tokens }) => tokens.length - 1).sort((a, b) => b - a);
   const validation = lengths(corpus.validation);
+  const copies = recipe.rDrop > 0 ? 2 : 1;
   return Math.max(
-    lengths(corpus.training).slice(0, recipe.batchSize).reduce((sum, length) => sum + length, 0),
+    copies *
+      lengths(corpus.training).slice(0, recipe.batchSize).reduce((sum, length) => sum + length, 0),
     Math.min(
       Math.max(validation[0] ?? 0, EVALUATION_TOKENS),
       validation.reduce((a, b) => a + b, 0),
@@ -115,7 +117,9 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
   const size = recipe.batchSize * recipe.accumulate;
   const chosen = order.subarray(progress.epochStep * size, (progress.epochStep + 1) * size);
   const batches = chunks(Array.from(chosen, (i) => corpus.training[i]!), recipe.batchSize)
-    .map((examples, microStep) => {
+    .map((own, microStep) => {
+      // R-Drop compares two passes of each text, which differ in what is dropped.
+      const examples = recipe.rDrop > 0 ? [...own, ...own] : own;
       const batch = collate(examples);
       if (recipe.wordDropout > 0) {
         hideWords(batch, examples, {
@@ -131,6 +135,7 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
     model.accumulate(batch, {
       normalizer,
       labelSmoothing: recipe.labelSmoothing,
+      agreement: recipe.rDrop,
       seed: recipe.seed,
       step: progress.step,
       microStep,

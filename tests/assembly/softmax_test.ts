@@ -1,7 +1,7 @@
 // Softmax and the fused cross-entropy against f64: smoothing, weights, ignored targets, huge and NaN logits.
 
 import { assert, assertEquals } from "@std/assert";
-import { crossEntropy, softmax } from "../../src/kernels/mod.ts";
+import { agreement, crossEntropy, softmax } from "../../src/kernels/mod.ts";
 import { assertWithin, Engines, U } from "../kernels/helpers.ts";
 import {
   crossEntropy as reference,
@@ -177,4 +177,69 @@ Deno.test("cross_entropy: dlogits is the loss's own difference quotient over 2^-
   const { dlogits } = run({ ...base, ...alone, logits: row });
   const off = EXP + (V / 4 + 8 + Math.log(V)) * U + 20 * U;
   assertWithin(dlogits, quotients, h ** 2 + off / h, "dlogits");
+});
+
+/** Both divergences' mean, and its gradient by both rows, in f64. */
+function agreementReference(a: Float64Array, b: Float64Array) {
+  const [p, q] = [softmaxReference(a), softmaxReference(b)];
+  const log = (x: Float64Array, y: Float64Array) => x.map((_, i) => Math.log(x[i]! / y[i]!));
+  const [d, e] = [log(p, q), log(q, p)];
+  const forward = p.reduce((sum, v, i) => sum + v * d[i]!, 0);
+  const reverse = q.reduce((sum, v, i) => sum + v * e[i]!, 0);
+  return {
+    value: (forward + reverse) / 2,
+    largest: Math.max(...p, ...q),
+    da: p.map((v, i) => (v * (d[i]! - forward) + v - q[i]!) / 2),
+    db: q.map((v, i) => (v * (e[i]! - reverse) + v - p[i]!) / 2),
+  };
+}
+
+Deno.test("agreement: the symmetric divergence of pairs and its gradient, within (36 + V / 4) u of the largest probability; padding is zero", () => {
+  for (const V of [2, 15, 16, 17, 100, 1003]) {
+    for (const pairs of [1, 2, 7]) {
+      const stride = Math.ceil(V / 16) * 16, rows = 2 * pairs, scale = 0.7;
+      const x = randomValues(rows * stride, V + pairs, 4);
+      const w = randomValues(rows, pairs + 1, 1).map(Math.abs);
+      const [gradient, results] = engines.compute((space) => {
+        const logits = space.floats(x, [rows, stride]), weights = space.floats(w, [rows]);
+        const g = space.floats(new Float32Array(rows * stride).fill(NaN), [rows, stride]);
+        const r = space.floats(new Float32Array(pairs), [pairs]);
+        agreement(space.runtime, g, r, logits, weights, V, scale);
+        return [space.read(g), space.read(r)];
+      });
+      for (let n = 0; n < pairs; n++) {
+        const row = (k: number) => Float64Array.from(x.subarray(k * stride, k * stride + V));
+        const { value, largest, da, db } = agreementReference(row(n), row(n + pairs));
+        const factor = w[n]! * scale, u = (20 + V / 4 + 16) * U;
+        assertWithin(results!.subarray(n, n + 1), [value], () => u * (1 + value), `${V} value`);
+        for (const [k, expected] of [[n, da], [n + pairs, db]] as const) {
+          const got = gradient!.subarray(k * stride, k * stride + V);
+          assertWithin(
+            got,
+            expected.map((v) => v * factor),
+            () => u * factor * largest * (1 + value),
+            `${V} x ${pairs} row ${k}`,
+          );
+          const padding = gradient!.subarray(k * stride + V, (k + 1) * stride);
+          assertEquals(padding, new Float32Array(stride - V));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("agreement: equal rows agree, and pull nowhere", () => {
+  const V = 33, stride = 48, row = randomValues(stride, 3, 5);
+  const x = new Float32Array(2 * stride);
+  x.set(row);
+  x.set(row, stride);
+  const [gradient, results] = engines.compute((space) => {
+    const logits = space.floats(x, [2, stride]), weights = space.floats(Float32Array.of(1, 1), [2]);
+    const g = space.floats(new Float32Array(2 * stride), [2, stride]);
+    const r = space.floats(new Float32Array(1), [1]);
+    agreement(space.runtime, g, r, logits, weights, V, 1);
+    return [space.read(g), space.read(r)];
+  });
+  assertWithin(results!, [0], () => 1e-6, "value");
+  assertWithin(gradient!, new Float64Array(2 * stride), () => 1e-6, "gradient");
 });

@@ -228,3 +228,60 @@ for (const averaging of ["ema", "swa"] as const) {
     assertEquals(parts.history, whole.history);
   });
 }
+
+Deno.test("r-drop: loss and gradient are those of both copies' losses and their disagreement", async () => {
+  const runtime = await Runtime.start({ threads: 1 });
+  try {
+    const configuration = {
+      ...presets.nano,
+      vocab_size: 40,
+      n_positions: 8,
+      n_embd: 16,
+      n_head: 2,
+      resid_pdrop: 0.2,
+      embd_pdrop: 0.2,
+      attn_pdrop: 0.2,
+    };
+    const model = new GPT(runtime, configuration, { training: true });
+    model.initialize(3);
+    const texts = [example([1, 2, 3, 4]), example([5, 6, 7])];
+    const batch = collate([...texts, ...texts]);
+    const options = { normalizer: 10, labelSmoothing: 0, seed: 1, step: 0, microStep: 0 };
+    const at = (agreement: number) => model.accumulate(batch, { ...options, agreement }).loss;
+    const alone = at(0), one = at(1), three = at(3);
+    assert(one > alone + 1e-6, "two passes with dropout do not agree");
+    assertAlmostEquals(three - alone, 3 * (one - alone), 1e-3 * (three - alone));
+    // Copies without dropout agree: nothing is added.
+    const still = new GPT(runtime, {
+      ...configuration,
+      resid_pdrop: 0,
+      embd_pdrop: 0,
+      attn_pdrop: 0,
+    }, {
+      training: true,
+    });
+    still.initialize(3);
+    const [plain, pulled] = [0, 5].map((agreement) =>
+      still.accumulate(batch, { ...options, agreement }).loss
+    );
+    assertAlmostEquals(pulled!, plain!, 1e-5);
+
+    const name = "transformer.h.1.mlp.c_fc.weight";
+    const zero = model.readParameter(name, "gradient").map(() => 0);
+    model.writeParameter(name, "gradient", zero);
+    at(3);
+    const gradient = model.readParameter(name, "gradient");
+    const values = model.readParameter(name), random = randomNumbers(2);
+    const direction = values.map(() => random() - 0.5), h = 2 ** -5;
+    const moved = (sign: number) => {
+      model.writeParameter(name, "parameter", values.map((v, i) => v + sign * h * direction[i]!));
+      return at(3) / options.normalizer;
+    };
+    const quotient = (moved(1) - moved(-1)) / (2 * h);
+    const expected = direction.reduce((sum, d, i) => sum + d * gradient[i]!, 0);
+    const size = Math.hypot(...gradient) * Math.hypot(...direction);
+    assert(Math.abs(quotient - expected) <= 0.01 * size, `${quotient}, ${expected}, ${size}`);
+  } finally {
+    runtime.close();
+  }
+});
