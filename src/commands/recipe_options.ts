@@ -165,8 +165,8 @@ export const RECIPE_OPTIONS = {
   curriculum: {
     type: "string",
     placeholder: "NAME",
-    choices: ["none", "length", "rarity"],
-    help: "which texts come first: short ones, or those of frequent words",
+    choices: ["none", "length", "rarity", "loss"],
+    help: "which texts come first: short ones, those of frequent words, or easy ones by their loss",
   },
   "curriculum-epochs": { type: "integer", minimum: 1, help: "epochs until all texts are in" },
   "word-dropout": {

@@ -10,7 +10,7 @@ const FIRST_SHARE = 0.3;
 /** How hard texts are: their length, or the mean surprise -log p of their tokens by frequency. */
 export function difficulties(
   examples: readonly Example[],
-  by: Exclude<Recipe["curriculum"], "none">,
+  by: "length" | "rarity",
 ): number[] {
   if (by === "length") return examples.map(({ tokens }) => tokens.length);
   const counts = new Map<number, number>();
@@ -27,16 +27,19 @@ export function difficulties(
 /**
  * Indices of the examples in the order of an epoch (from 0), as many as there are. A curriculum shows the easiest
  * three tenths first, again and again, and lets the others in evenly over its epochs (Bengio et al. 2009).
+ * @param losses the model's own losses, by which the curriculum `loss` goes; without them it shows all
  */
 export function orderOf(
   examples: readonly Example[],
   recipe: Pick<Recipe, "seed" | "curriculum" | "curriculumEpochs">,
   epoch: number,
+  losses: readonly number[] | null = null,
 ): Int32Array {
   const { length } = examples;
   const order = shuffled(length, recipe.seed, epoch);
   if (recipe.curriculum === "none" || epoch >= recipe.curriculumEpochs) return order;
-  const hard = difficulties(examples, recipe.curriculum);
+  const hard = recipe.curriculum === "loss" ? losses : difficulties(examples, recipe.curriculum);
+  if (hard === null) return order;
   const ranked = [...hard.keys()].sort((a, b) => hard[a]! - hard[b]! || a - b);
   const share = FIRST_SHARE + (1 - FIRST_SHARE) * epoch / recipe.curriculumEpochs;
   const allowed = new Set(ranked.slice(0, Math.max(1, Math.ceil(share * length))));

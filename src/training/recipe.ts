@@ -77,8 +77,8 @@ export interface Recipe {
   readonly averageDecay: number;
   /** Epoch from which on weights are averaged. */
   readonly averageFrom: number;
-  /** Which texts come first: none, the short ones, or those of frequent tokens; and epochs until all are in. */
-  readonly curriculum: "none" | "length" | "rarity";
+  /** Which texts come first: the short ones, those of frequent tokens, or those that the model finds easy; and until when. */
+  readonly curriculum: "none" | "length" | "rarity" | "loss";
   readonly curriculumEpochs: number;
   /** Rank of low-rank adapters, which then learn in place of the weights; 0 for none. */
   readonly loraRank: number;

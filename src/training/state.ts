@@ -21,6 +21,8 @@ export interface Progress {
   /** `plateau`: what the rate is multiplied by, and the epoch in which that last changed. */
   rateFactor: number;
   rateEpoch: number;
+  /** `loss` curriculum: the model's loss of each text when the epoch began; null otherwise. */
+  losses: readonly number[] | null;
   /** Why the run is over, or null. */
   finished: "epochs" | "early-stop" | null;
   /** Seconds of training so far, over all of its parts. */
@@ -55,6 +57,7 @@ export function startOfRun(): Progress {
     averaged: 0,
     rateFactor: 1,
     rateEpoch: 0,
+    losses: null,
     finished: null,
     seconds: 0,
   };

@@ -81,7 +81,8 @@ export async function train(options: TrainOptions): Promise<void> {
   const { recipe, progress } = state;
   const steps = stepsPerEpoch(recipe, corpus.training.length);
   while (progress.finished === null && !signal.aborted) {
-    const order = orderOf(corpus.training, recipe, progress.epoch);
+    if (progress.epochStep === 0) progress.losses = ownLosses(options);
+    const order = orderOf(corpus.training, recipe, progress.epoch, progress.losses);
     while (progress.epochStep < steps && !signal.aborted) {
       trainStep(options, order, steps);
       // Lets a signal or a key arrive.
@@ -101,6 +102,15 @@ export async function train(options: TrainOptions): Promise<void> {
       trainingTexts: corpus.training.length,
     }),
     peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
+  });
+}
+
+/** The loss of each training text for the curriculum `loss`, while it lasts. */
+function ownLosses({ model, corpus, state: { recipe, progress } }: TrainOptions): number[] | null {
+  if (recipe.curriculum !== "loss" || progress.epoch >= recipe.curriculumEpochs) return null;
+  return corpus.training.map((example) => {
+    const { crossEntropy, weight } = model.evaluate(collate([example]));
+    return crossEntropy / weight;
   });
 }
 

@@ -69,6 +69,10 @@ Deno.test("curriculum: the easiest three tenths first, more with every epoch, th
   assertEquals(Math.min(...seen(1)), 7);
   assertEquals(seen(2).size, 20);
   assertEquals(orderOf(examples, recipe, 0).length, 20);
+  const losses = examples.map((_, i) => (i * 7) % 20);
+  const byLoss = new Set(orderOf(examples, { ...recipe, curriculum: "loss" }, 0, losses));
+  assertEquals([...byLoss].map((i) => losses[i]!).sort((a, b) => a - b), [0, 1, 2, 3, 4, 5]);
+  assertEquals(new Set(orderOf(examples, { ...recipe, curriculum: "loss" }, 0)).size, 20);
   // Token 7 comes nine times in ten, 8 once.
   const [common, rare] = difficulties(
     [example([7, 7, 7, 7, 7]), example([7, 7, 7, 7, 8])],
@@ -208,7 +212,8 @@ for (const averaging of ["ema", "swa"] as const) {
       embeddingNoise: 5,
       layerDrop: 0.3,
       wordDropout: 0.2,
-      curriculum: "length",
+      rDrop: 1,
+      curriculum: averaging === "ema" ? "length" : "loss",
       curriculumEpochs: 2,
       schedule: "wsd",
       vocabulary: "gpt2",
