@@ -27,8 +27,7 @@ export interface Metadata {
   /** The recipe as it was really used. */
   readonly recipe?: unknown;
   /**
-   * When the model is guessing: the least probability of every token of an answer that it should give, and what
-   * to say otherwise.
+   * When the model is guessing: the least probability of an answer that it should give, and what to say otherwise.
    */
   readonly unsure?: { readonly probability: number; readonly answer: string };
   /** The GPT-2 tokens of a compact vocabulary, ascending; absent for GPT-2's own. */

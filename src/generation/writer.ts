@@ -10,7 +10,7 @@ import { StopScanner } from "./stop.ts";
 
 /** What to say instead of an answer that the model itself holds to be unlikely. */
 export interface Unsure {
-  /** Least probability of every token of an answer that is given. */
+  /** Least probability of an answer that is given: the product of its tokens' probabilities. */
   readonly probability: number;
   readonly answer: string;
 }
@@ -96,6 +96,8 @@ export class Writer {
   readonly #process: LogitProcessor;
   readonly #choose: (logits: Float32Array) => number;
   readonly #text: AnswerText;
+  /** log(the answer's probability so far), where anybody asks. */
+  #logProbability = 0;
 
   constructor(
     readonly prompt: readonly number[],
@@ -116,7 +118,10 @@ export class Writer {
     const raw = unsure === undefined ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
-    if (raw !== null && Math.exp(raw[token]! - total) < unsure!.probability) return "unsure";
+    if (raw !== null) {
+      this.#logProbability += raw[token]! - total;
+      if (Math.exp(this.#logProbability) < unsure!.probability) return "unsure";
+    }
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);
     this.#all.push(token);

@@ -90,7 +90,7 @@ export interface Recipe {
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
   readonly seed: number;
-  /** Least probability of every token of an answer that the model gives; else it says that it does not know. */
+  /** Least probability of an answer that the model gives; else it says that it does not know. */
   readonly unsure: number;
   /** Prompts answered during training, and after how many epochs again; 0 for never. */
   readonly samples: readonly string[];
