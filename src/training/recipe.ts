@@ -146,7 +146,7 @@ const ORIGINAL = {
 /** Ours, for our own corpus: a small model with the corpus's vocabulary, judged on spellings set aside. */
 const ILLUMINATOR = {
   ...ORIGINAL,
-  model: "micro",
+  model: "tiny",
   corpus: ["illuminator/train.jsonl", "illuminator/texts.jsonl"],
   validationData: ["illuminator/validation.jsonl"],
   vocabulary: "corpus",
@@ -156,7 +156,7 @@ const ILLUMINATOR = {
   keywordQuestions: 4,
   epochs: 10,
   batchSize: 16,
-  learningRate: 1e-3,
+  learningRate: 2e-3,
   warmupSteps: 100,
   schedule: "cosine",
   scheduleBy: "step",
@@ -167,7 +167,7 @@ const ILLUMINATOR = {
   labelSmoothing: 0,
   clip: 1,
   wordDropout: 0.1,
-  unsure: 0.5,
+  unsure: 0.7,
   sampleEvery: 3,
 } as const satisfies Recipe;
 
