@@ -24,7 +24,7 @@ import {
   parseOptions,
   type Values,
 } from "./options.ts";
-import { htmlPage, htmlTable, lineChart, section } from "./report.ts";
+import { htmlPage, htmlTable, lineChart, onWhite, section } from "./report.ts";
 import { perform, planRun } from "./train.ts";
 import { type Reporter, terminalReporter } from "./train_report.ts";
 
@@ -51,7 +51,11 @@ export const command = {
       default: "weights/compare",
       help: "where the runs go; those that are done already are not trained again",
     },
-    report: { type: "string", placeholder: "FILE", help: "write a page of HTML with charts" },
+    report: {
+      type: "string",
+      placeholder: "FILE",
+      help: "write a page of HTML with charts, or one chart where FILE ends in .svg",
+    },
     threads: threadsOption,
     json: { type: "boolean", help: "print JSON" },
   },
@@ -326,8 +330,13 @@ function writeReport(path: string, outcomes: readonly Outcome[]): void {
       htmlTable(["run", "seed", "flags"], outcomes.map((o) => [o.name, o.seed, o.flags])),
     ),
   ];
+  const isPicture = path.endsWith(".svg");
+  const picture = () => onWhite(chart("Validation loss by epoch, first seed", 2));
   try {
-    Deno.writeTextFileSync(path, htmlPage("Comparison of runs", sections));
+    Deno.writeTextFileSync(
+      path,
+      isPicture ? picture() : htmlPage("Comparison of runs", sections),
+    );
   } catch (error) {
     throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
   }

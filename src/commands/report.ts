@@ -114,3 +114,8 @@ function extent(values: readonly number[]): [number, number] {
 function brief(value: number): string {
   return Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }
+
+/** A chart as a file of its own, readable on any page. */
+export function onWhite(svg: string): string {
+  return svg.replace("<title>", '<rect width="100%" height="100%" fill="#fff"/><title>');
+}
