@@ -167,7 +167,7 @@ const ILLUMINATOR = {
   labelSmoothing: 0,
   clip: 1,
   wordDropout: 0.1,
-  unsure: 0.7,
+  unsure: 0.6,
   sampleEvery: 3,
 } as const satisfies Recipe;
 
