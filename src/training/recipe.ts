@@ -167,13 +167,13 @@ const ILLUMINATOR = {
   labelSmoothing: 0,
   clip: 1,
   wordDropout: 0.1,
-  unsure: 0.6,
+  unsure: 0.5,
   sampleEvery: 3,
 } as const satisfies Recipe;
 
 export const recipes = {
   /** The default: as much of `illuminator` as five minutes on two cores allow. */
-  quick: { ...ILLUMINATOR, keywordQuestions: 2, epochs: 3 },
+  quick: { ...ILLUMINATOR, keywordQuestions: 2, epochs: 3, unsure: 0.2 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** A few hundred conversations without intents: a model of a size that fits the data. */
