@@ -78,9 +78,13 @@ export function checkpointOf(directory: string, option: string): string {
  * The checkpoint that --weights names, or the newest run's, or the one that comes with the program.
  * @throws UserError when there is none, naming the command that makes one
  */
-export function findCheckpoint(weights: string | undefined, trainCommand: string): string {
+export function findCheckpoint(
+  weights: string | undefined,
+  trainCommand: string,
+  shipped = SHIPPED,
+): string {
   if (weights !== undefined) return checkpointOf(weights, "--weights");
-  const path = checkpointIn(newestRun() ?? SHIPPED);
+  const path = checkpointIn(newestRun() ?? shipped);
   if (path !== null) return path;
   throw new UserError(`there are no weights under ${WEIGHTS}/ yet; make some with ${trainCommand}`);
 }

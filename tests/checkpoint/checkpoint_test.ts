@@ -1,6 +1,6 @@
 // Checkpoint directories: complete or absent, found, recovered, and never in place of something else.
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   findCheckpoint,
   loadMoments,
@@ -58,7 +58,7 @@ Deno.test("a checkpoint gives back configuration, weights, moments, state and hi
   });
 });
 
-Deno.test("best comes before last, the newest run first; nothing found names the command", async () => {
+Deno.test("best comes before last, the newest run first, then what is shipped; nothing found names the command", async () => {
   await withModel((model, directory) => {
     const save = (name: string, time: number) => {
       saveCheckpoint(`${directory}/${name}`, model, { metadata: METADATA });
@@ -74,8 +74,9 @@ Deno.test("best comes before last, the newest run first; nothing found names the
     const here = Deno.cwd();
     Deno.chdir(directory);
     try {
+      assertStringIncludes(findCheckpoint(undefined, ""), "/weights/illuminator/best");
       assertThrows(
-        () => findCheckpoint(undefined, "deno task train"),
+        () => findCheckpoint(undefined, "deno task train", `${directory}/none`),
         UserError,
         "deno task train",
       );
