@@ -12,7 +12,7 @@ import {
 } from "../tokenizer/mod.ts";
 import { writeAdapter } from "./adapter.ts";
 import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
-import { readJson } from "./files.ts";
+import { isFile, readJson } from "./files.ts";
 import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 
 /** What we add to Hugging Face's configuration, under `illuminator`. */
@@ -48,8 +48,9 @@ export interface SaveOptions {
   };
 }
 
-/** AdamW's moments, and the average of the parameters where a run keeps one. */
-const MOMENTS = ["exp_avg", "exp_avg_sq", "average"] as const;
+/** AdamW's moments. */
+const MOMENTS = ["exp_avg", "exp_avg_sq"] as const;
+export type MomentKind = typeof MOMENTS[number];
 const CONFIG = "config.json", MODEL = "model.safetensors";
 const OPTIMIZER = "training/optimizer.safetensors", STATE = "training/state.json";
 const HISTORY = "training/history.jsonl";
@@ -64,24 +65,43 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
       const { learned } = model;
-      const moments = momentsOf(model).flatMap((kind) =>
-        learned.table.map(({ name, shape }) => ({
-          name: `${kind}.${name}`,
-          shape,
-          values: () => learned.read(name, kind),
-        }))
+      writeMoments(
+        temporary,
+        statesOf(model),
+        learned.table,
+        (kind, name) => learned.read(name, kind),
       );
-      writeSafetensors(`${temporary}/${OPTIMIZER}`, moments);
       writeFlushed(`${temporary}/${STATE}`, JSON.stringify(training.state, null, 2) + "\n");
       writeFlushed(`${temporary}/${HISTORY}`, training.history);
     },
   });
 }
 
+/** Writes training/optimizer.safetensors, whose directory there must be. */
+function writeMoments<K extends ArrayKind>(
+  temporary: string,
+  kinds: readonly K[],
+  table: readonly { readonly name: string; readonly shape: readonly number[] }[],
+  read: (kind: K, name: string, shape: readonly number[]) => Float32Array,
+): void {
+  const tensors = kinds.flatMap((kind) =>
+    table.map(({ name, shape }) => ({
+      name: `${kind}.${name}`,
+      shape,
+      values: () => read(kind, name, shape),
+    }))
+  );
+  writeSafetensors(`${temporary}/${OPTIMIZER}`, tensors);
+}
+
 /** Where saved weights come from. */
 export interface WeightsSource {
   /** A tensor of the parameter table. */
   values(name: string, shape: readonly number[]): Float32Array;
+  /** AdamW's moments of a tensor, where there are any. */
+  moments?:
+    | ((kind: MomentKind, name: string, shape: readonly number[]) => Float32Array)
+    | undefined;
   /** Writes what else belongs into the directory. */
   beside?(temporary: string): void;
 }
@@ -100,6 +120,10 @@ export function saveWeights(
   }));
   replaceDirectory(directory, CONFIG, (temporary) => {
     writeSafetensors(`${temporary}/${MODEL}`, tensors, options.type === "bf16" ? "BF16" : "F32");
+    if (source.moments !== undefined) {
+      Deno.mkdirSync(`${temporary}/training`);
+      writeMoments(temporary, MOMENTS, parameterTable(configuration), source.moments);
+    }
     source.beside?.(temporary);
     // Last: a directory with a configuration is complete.
     const config = configOf(configuration, options);
@@ -245,14 +269,29 @@ export function loadParameters(directory: string, model: GPT): void {
   }
 }
 
-function momentsOf({ learned }: GPT): ArrayKind[] {
-  return MOMENTS.filter((kind) => learned.has(kind));
+/** AdamW's moments, and the average of the parameters where a run keeps one. */
+function statesOf({ learned }: GPT): ArrayKind[] {
+  return learned.has("average") ? [...MOMENTS, "average"] : [...MOMENTS];
 }
 
-/** Reads AdamW's moments, and the average. */
+/** Whether a checkpoint holds moments to go on with. */
+export function hasMoments(directory: string): boolean {
+  return isFile(`${directory}/${OPTIMIZER}`);
+}
+
+/** Reads what a run goes on with: AdamW's moments, and the average. */
+export function loadStates(directory: string, model: GPT): void {
+  load(directory, model, statesOf(model));
+}
+
+/** Reads AdamW's moments alone. */
 export function loadMoments(directory: string, model: GPT): void {
+  load(directory, model, MOMENTS);
+}
+
+function load(directory: string, model: GPT, kinds: readonly ArrayKind[]): void {
   using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
-  for (const kind of momentsOf(model)) {
+  for (const kind of kinds) {
     for (const { name, shape } of model.learned.table) {
       model.learned.write(name, kind, file.read(`${kind}.${name}`, shape));
     }

@@ -2,8 +2,10 @@
 
 export {
   type CheckpointInfo,
+  hasMoments,
   loadMoments,
   loadParameters,
+  loadStates,
   type Metadata,
   readCheckpointInfo,
   readTraining,

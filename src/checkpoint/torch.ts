@@ -71,7 +71,7 @@ export class TorchFile implements TensorFile {
     /** What was saved: for a checkpoint a dictionary. */
     readonly root: ReadonlyMap<unknown, unknown>,
   ) {
-    this.entries = stateDictionary(root, path);
+    this.entries = new Map([...stateDictionary(root, path), ...optimizerTensors(root)]);
     for (const [name, tensor] of this.entries) this.#check(name, tensor);
   }
 
@@ -227,6 +227,45 @@ function stateDictionary(
   }
   if (tensors.size > 0) return tensors;
   throw new UserError(`${path}: holds no dictionary of weights; save model.state_dict()`);
+}
+
+/** Under which names checkpoints keep the optimiser's state. */
+const OPTIMIZER_KEYS = ["optimizer_state_dict", "optimizer"];
+
+/** An optimiser's state as torch.optim's state_dict() has it: by the parameter's index. */
+export interface OptimizerState {
+  readonly states: ReadonlyMap<unknown, unknown>;
+  /** Indices of the parameters in each group. */
+  readonly groups: readonly (readonly unknown[])[];
+}
+
+/** The optimiser's state that was saved with the weights, or null. */
+export function optimizerState(root: ReadonlyMap<unknown, unknown>): OptimizerState | null {
+  const saved = OPTIMIZER_KEYS.map((name) => root.get(name)).find((value) => value instanceof Map);
+  const states = saved?.get("state"), groups = saved?.get("param_groups");
+  if (!(states instanceof Map) || !Array.isArray(groups)) return null;
+  return {
+    states,
+    groups: groups.map((group) => {
+      const indices = group instanceof Map ? group.get("params") : null;
+      return Array.isArray(indices) ? indices : [];
+    }),
+  };
+}
+
+/** What a tensor of the optimiser's state is called here. */
+export function optimizerName(index: number, kind: string): string {
+  return `optimizer.${index}.${kind}`;
+}
+
+function* optimizerTensors(root: ReadonlyMap<unknown, unknown>): Iterable<[string, TorchTensor]> {
+  for (const [index, state] of optimizerState(root)?.states ?? []) {
+    if (!Number.isInteger(index) || !(state instanceof Map)) continue;
+    for (const [kind, value] of state) {
+      if (!(value instanceof TorchTensor)) continue;
+      yield [optimizerName(Number(index), String(kind)), value];
+    }
+  }
 }
 
 /** A tensor's numbers in row-major order. */

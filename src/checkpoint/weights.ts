@@ -12,6 +12,7 @@ import { special, VOCABULARY_SIZE } from "../tokenizer/mod.ts";
 import {
   type CheckpointInfo,
   type Metadata,
+  type MomentKind,
   readCheckpointInfo,
   tokenizerOf,
 } from "./checkpoint.ts";
@@ -30,7 +31,8 @@ import {
   TOKENS,
 } from "./spellings.ts";
 import { sizeOf, type TensorFile, transpose } from "./tensors.ts";
-import { TorchFile, torchInfo } from "./torch_model.ts";
+import { optimizerName } from "./torch.ts";
+import { isOptimizer, TorchFile, torchInfo, type TorchMoments } from "./torch_model.ts";
 
 /** GPT-2's own vocabulary, without our three tokens. */
 const GPT2_VOCABULARY = special.endOfText + 1;
@@ -81,8 +83,8 @@ export async function openTorchWeights(
     const layout = isExperiment(file.entries)
       ? experimentLayout(file.entries)
       : huggingFaceLayout(file.entries);
-    const { info, notes } = torchInfo(file, layout, options);
-    return { weights: new Weights(file, layout, grown(info)), notes };
+    const { info, moments, notes } = torchInfo(file, layout, options);
+    return { weights: new Weights(file, layout, grown(info), 0, moments), notes };
   });
 }
 
@@ -122,6 +124,7 @@ export class Weights implements Disposable {
     readonly layout: Layout,
     info: CheckpointInfo,
     tolerance = 0,
+    readonly moments: TorchMoments | null = null,
   ) {
     this.configuration = info.configuration;
     this.metadata = info.metadata;
@@ -139,7 +142,18 @@ export class Weights implements Disposable {
    * @throws UserError when it is missing or wrong
    */
   read(name: string, shape: readonly number[]): Float32Array {
-    const { name: own, transposed } = this.layout.place(name);
+    return this.#read(name, shape, this.layout.place(name).name);
+  }
+
+  /** AdamW's moments of a tensor, in the layout of the tensor itself; 0 where there are none yet. */
+  readMoments(kind: MomentKind, name: string, shape: readonly number[]): Float32Array {
+    const index = this.moments?.indices.get(this.layout.place(name).name);
+    if (index === undefined) return new Float32Array(sizeOf(shape));
+    return this.#read(name, shape, optimizerName(index, kind));
+  }
+
+  #read(name: string, shape: readonly number[], own: string): Float32Array {
+    const { transposed } = this.layout.place(name);
     if (name === TOKENS) return this.#readTokens(own, shape);
     if (name === POSITIONS) return this.#readPositions(own, shape);
     if (!transposed) return this.file.read(own, shape);
@@ -180,6 +194,7 @@ export class Weights implements Disposable {
     const { place, head, ignored } = this.layout;
     const known = new Set(parameterTable(this.configuration).map(({ name }) => place(name).name));
     for (const name of this.file.entries.keys()) {
+      if (isOptimizer(name)) continue;
       if (known.has(name) || name === head || ignored.test(name)) continue;
       throw new UserError(`${this.path}: holds ${name}, which a GPT-2 of its configuration lacks`);
     }

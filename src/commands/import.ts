@@ -67,6 +67,9 @@ export async function run(args: string[]): Promise<number> {
       const values = weights.read(name, shape);
       return merged === undefined ? values : merged(name, values);
     },
+    moments: weights.moments === null
+      ? undefined
+      : (kind, name, shape) => weights.readMoments(kind, name, shape),
   });
   const parameters = parameterCount(configuration);
   if (options.json) {

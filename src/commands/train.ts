@@ -4,9 +4,11 @@ import {
   type CheckpointInfo,
   checkpointOf,
   checkTokens,
+  hasMoments,
   loadAdapter,
   loadMoments,
   loadParameters,
+  loadStates,
   loadWeights,
   LOCK,
   lockRun,
@@ -67,6 +69,10 @@ export const command = {
       type: "string",
       placeholder: "DIR",
       help: "start from the weights of a checkpoint, of Hugging Face's GPT-2 or of a .gguf file",
+    },
+    "keep-moments": {
+      type: "boolean",
+      help: "go on with the moments of AdamW, too, that --init's checkpoint holds",
     },
     "find-rate": {
       type: "boolean",
@@ -188,6 +194,7 @@ function beginRun(options: Options): Run {
       recipeName,
       recipe,
       init,
+      momentSteps: options["keep-moments"] ? momentStepsOf(init, recipe) : 0,
       data: dataFiles(recipe, options.data),
       validationData: validationFiles(recipe, options["validation-data"]),
       skipBadLines: options["skip-bad-lines"],
@@ -198,6 +205,23 @@ function beginRun(options: Options): Run {
     configuration: { ...base, resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout },
     weights: init,
   };
+}
+
+/**
+ * The steps behind the moments that --init's checkpoint holds.
+ * @throws UserError when it holds none, or they are not those of what is to learn
+ */
+function momentStepsOf(init: string | null, recipe: Recipe): number {
+  if (init === null) throw new UserError("--keep-moments needs --init DIR, whose moments they are");
+  if (recipe.loraRank > 0) {
+    throw new UserError("--keep-moments: adapters begin with moments of their own; leave it out");
+  }
+  if (!hasMoments(init)) {
+    throw new UserError(
+      `--keep-moments: ${init} holds no moments; a run's last does, and a .pth with an optimiser's state`,
+    );
+  }
+  return Math.max(1, readCheckpointInfo(init).metadata.step);
 }
 
 /** What --init names. @throws UserError when its tokens are not those of its tokenizer */
@@ -355,15 +379,17 @@ async function prepare<T>(
     const average = state.recipe.averaging !== "none";
     const model = new GPT(runtime, configuration, { training: true, average, lora });
     if (weights === null || lora !== undefined) model.initialize(state.recipe.seed);
-    if (weights !== null && fingerprint === null) await loadWeights(weights, model);
-    else if (weights !== null) {
+    if (weights !== null && fingerprint === null) {
+      await loadWeights(weights, model);
+      if (state.momentSteps > 0) loadMoments(weights, model);
+    } else if (weights !== null) {
       if (lora === undefined) loadParameters(weights, model);
       else {
         // Adapters stand beside the weights that the run began with.
         await loadWeights(state.init!, model);
         loadAdapter(weights, model);
       }
-      loadMoments(weights, model);
+      loadStates(weights, model);
     }
     // A checkpoint's weights are those to be used; the others lie where the average would.
     if (state.progress.averaged > 0) model.learned.swapAverage();

@@ -36,6 +36,8 @@ export interface RunState {
   readonly recipe: Recipe;
   /** The checkpoint whose weights the run began with; null when they were random. */
   readonly init: string | null;
+  /** Steps behind the moments that the run began with; 0 when it began with none. */
+  readonly momentSteps: number;
   /** The data files. */
   readonly data: readonly string[];
   /** The files that are set aside as they are. */
@@ -76,7 +78,7 @@ export function checkState(value: unknown, directory: string): RunState {
   if (!complete) {
     throw new UserError(`${directory}/training/state.json: is damaged: fields are missing`);
   }
-  return state as RunState;
+  return { ...state as RunState, momentSteps: state.momentSteps ?? 0 };
 }
 
 /**

@@ -154,7 +154,11 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
     })
   ).reduce(addSums);
   const learningRate = learningRateAt(recipe, progress.step, steps, progress.rateFactor);
-  const { gradientNorm } = model.update({ ...recipe, learningRate, step: progress.step + 1 });
+  const { gradientNorm } = model.update({
+    ...recipe,
+    learningRate,
+    step: state.momentSteps + progress.step + 1,
+  });
   if (recipe.averaging === "ema" && isAveraging(options)) average(options);
   const loss = sums.loss / sums.weight;
   checkFinite("loss", loss, progress.step + 1);

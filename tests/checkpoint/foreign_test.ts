@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
+  loadMoments,
   loadWeights,
   openTorchWeights,
   openWeights,
@@ -88,6 +89,54 @@ Deno.test(`logits within ${BOUND} of PyTorch: the original experiment's .pth, im
       "experiment.pth",
     );
   }));
+
+Deno.test("AdamW's state in a .pth: the next five steps' losses within 1e-4 of PyTorch", () =>
+  withDirectory(async (directory) => {
+    const model = `${directory}/model`;
+    const { weights, notes } = await openTorchWeights(`${FIXTURES}continued.pth`, {});
+    const { configuration, metadata } = weights;
+    assertEquals([notes, metadata.step, weights.moments?.indices.size], [[], 5, 16]);
+    saveWeights(model, configuration, { metadata }, {
+      values: (name, shape) => weights.read(name, shape),
+      moments: (kind, name, shape) => weights.readMoments(kind, name, shape),
+    });
+    weights.close();
+    const losses = await nextLosses(model, true);
+    assertClose(losses, expected.get("continued")!, 1e-4, "losses");
+    // The moments matter: without them the same steps lead elsewhere.
+    const without = await nextLosses(model, false);
+    assert(Math.abs(without[4]! - losses[4]!) > 0.01, `${without} and ${losses}`);
+  }));
+
+/** Losses of five steps on the fixture's tokens, as its script has them. */
+async function nextLosses(directory: string, moments: boolean): Promise<number[]> {
+  const runtime = await Runtime.start({ threads: 1 });
+  try {
+    const { configuration, metadata } = readWeightsInfo(directory);
+    const rates = { resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0 };
+    const model = new GPT(runtime, { ...configuration, ...rates }, { training: true });
+    await loadWeights(directory, model);
+    if (moments) loadMoments(directory, model);
+    const length = TOKENS.length - 1;
+    const batch = {
+      tokens: TOKENS.slice(0, -1),
+      targets: TOKENS.slice(1),
+      weights: new Float32Array(length).fill(1),
+      positions: TOKENS.slice(0, -1).map((_, i) => i),
+      offsets: Int32Array.of(0, length),
+    };
+    return Array.from({ length: 5 }, (_, i) => {
+      const options = { normalizer: length, labelSmoothing: 0, seed: 0, step: i, microStep: 0 };
+      const { loss } = model.accumulate(batch, options);
+      const step = (moments ? metadata.step : 0) + i + 1;
+      const rates = { learningRate: 1e-2, beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+      model.update({ ...rates, weightDecay: 0, clip: Infinity, step });
+      return loss / length;
+    });
+  } finally {
+    runtime.close();
+  }
+}
 
 /** Copies the directory hf, its configuration and tensors changed. */
 function copy(

@@ -4,11 +4,16 @@
 //     deno task fuzz --minutes 10
 
 import { GgufFile, type GgufSource, writeGguf } from "../../src/checkpoint/gguf.ts";
-import { readCheckpointInfo, SafetensorsFile, writeSafetensors } from "../../src/checkpoint/mod.ts";
+import {
+  openTorchWeights,
+  readCheckpointInfo,
+  SafetensorsFile,
+  writeSafetensors,
+} from "../../src/checkpoint/mod.ts";
 import { TorchFile } from "../../src/checkpoint/torch.ts";
 import { readEntries } from "../../src/data/mod.ts";
 import { UserError } from "../../src/errors.ts";
-import { presets } from "../../src/model/mod.ts";
+import { parameterTable, presets } from "../../src/model/mod.ts";
 import { randomNumbers } from "../../src/random.ts";
 import { tensorPickle, torchArchive } from "../checkpoint/archives.ts";
 
@@ -79,6 +84,24 @@ function torch(): Subject {
     async read(path) {
       using file = await TorchFile.open(path);
       for (const [name, { shape }] of file.entries) file.read(name, shape);
+    },
+  };
+}
+
+/** A whole model with its optimiser's state. */
+function torchModel(): Subject {
+  const url = new URL("../reference/fixtures/formats/continued.pth", import.meta.url);
+  return {
+    kind: "torch model",
+    file: "continued.pth",
+    bytes: Deno.readFileSync(url),
+    async read(path) {
+      const { weights } = await openTorchWeights(path, {});
+      using open = weights;
+      for (const { name, shape } of parameterTable(open.configuration)) {
+        open.read(name, shape);
+        open.readMoments("exp_avg", name, shape);
+      }
     },
   };
 }
@@ -176,7 +199,7 @@ export interface Tally {
  */
 export async function fuzz(seed: number, more: (done: number) => boolean): Promise<Tally[]> {
   const random = randomNumbers(seed);
-  const subjects = [safetensors(), gguf(), torch(), jsonl(), config()];
+  const subjects = [safetensors(), gguf(), torch(), torchModel(), jsonl(), config()];
   const tallies = subjects.map(({ kind }) => ({ kind, read: 0, refused: 0 }));
   const directory = Deno.makeTempDirSync({ prefix: "fuzz-" });
   for (let done = 0; more(done); done++) {

@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gguf
 import torch
+import torch.nn.functional as F
 import transformers
 from safetensors.torch import save_file
 
@@ -76,6 +77,25 @@ def write_experiment(path):
     return logits(model)
 
 
+def write_continued(path):
+    """A model and its AdamW amid training, and the losses of the steps that follow."""
+    model = randomize(Experiment(200, 16, 16, 1, 2), 5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0)
+    tokens = torch.tensor([TOKENS])
+
+    def step():
+        loss = F.cross_entropy(model(tokens[:, :-1])[0], tokens[0, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    for _ in range(5):
+        step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "config": {"n_heads": 2}}, path)
+    return torch.stack([step() for _ in range(5)])
+
+
 def write_gguf(path):
     """As llama.cpp's converter writes, with q8_0 matrices and an f16 embedding."""
     model = gpt2(4, torch.float32)
@@ -120,6 +140,7 @@ def main():
         "hf": write_hugging_face(DIRECTORY / "hf"),
         "bin": write_bin(DIRECTORY / "bin"),
         "experiment": write_experiment(DIRECTORY / "experiment.pth"),
+        "continued": write_continued(DIRECTORY / "continued.pth"),
         "gguf": write_gguf(DIRECTORY / "gpt2.gguf"),
     }
     save_file(expected, DIRECTORY / "expected.safetensors")

@@ -14,8 +14,8 @@ import {
   validationLoss,
 } from "../../src/training/mod.ts";
 import {
-  loadMoments,
   loadParameters,
+  loadStates,
   readCheckpointInfo,
   readTraining,
 } from "../../src/checkpoint/mod.ts";
@@ -114,6 +114,7 @@ export async function runTraining(
     const model = new GPT(runtime, configuration, { training: true, average });
     let state: RunState = {
       version: 1,
+      momentSteps: 0,
       recipeName: "test",
       recipe,
       init: null,
@@ -130,7 +131,7 @@ export async function runTraining(
       state = saved.state as RunState;
       history = saved.history.trim().split("\n");
       loadParameters(last, model);
-      loadMoments(last, model);
+      loadStates(last, model);
       if (state.progress.averaged > 0) model.learned.swapAverage();
     } else model.initialize(recipe.seed);
     const stop = new AbortController();
