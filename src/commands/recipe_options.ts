@@ -86,6 +86,13 @@ export const RECIPE_OPTIONS = {
     help: "what stays on one side: a conversation in all its spellings, or only each text, which " +
       "lets validation see answers that were trained on",
   },
+  share: {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    above: true,
+    help: "share of the data, after what is set aside, that is learned",
+  },
   epochs: { type: "integer", minimum: 1, maximum: 100000, help: "times through the data" },
   "batch-size": { type: "integer", minimum: 1, maximum: 4096, help: "texts in a batch" },
   accumulate: { type: "integer", minimum: 1, maximum: 4096, help: "batches in a step" },
@@ -95,6 +102,13 @@ export const RECIPE_OPTIONS = {
     maximum: 1,
     above: true,
     help: "the highest rate",
+  },
+  "embedding-rate": {
+    type: "number",
+    minimum: 0,
+    maximum: 10000,
+    above: true,
+    help: "the embeddings' rate over that of all else",
   },
   "warmup-steps": { type: "integer", minimum: 0, help: "steps in which the rate rises" },
   schedule: {

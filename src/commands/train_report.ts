@@ -58,6 +58,7 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
   ["epochs", "batchSize", "accumulate", "maxTokens", "validation", "seed"],
   [
     "learningRate",
+    "embeddingRate",
     "schedule",
     "scheduleBy",
     "warmupSteps",

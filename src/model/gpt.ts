@@ -23,6 +23,8 @@ import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
 /** The numbers of one AdamW step. */
 export interface UpdateOptions {
   readonly learningRate: number;
+  /** The embeddings' rate over that of all else; 1 if absent. */
+  readonly embeddingRate?: number;
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -164,7 +166,7 @@ export class GPT {
     const gradientNorm = Math.sqrt(sumOfSquares(runtime, parameters.array("gradient"), length));
     // PyTorch's clip_grad_norm_ adds the same 1e-6.
     const gradientScale = Math.min(1, o.clip / (gradientNorm + 1e-6));
-    const step = (start: number, end: number, weightDecay: number) =>
+    for (const { start, end, decays, embeds } of learning) {
       adamw(
         runtime,
         parameters.array("parameter") + start * 4,
@@ -172,9 +174,14 @@ export class GPT {
         parameters.array("exp_avg") + start * 4,
         parameters.array("exp_avg_sq") + start * 4,
         end - start,
-        { ...o, gradientScale, weightDecay },
+        {
+          ...o,
+          gradientScale,
+          learningRate: o.learningRate * (embeds ? o.embeddingRate ?? 1 : 1),
+          weightDecay: decays ? o.weightDecay : 0,
+        },
       );
-    for (const { start, end, decays } of learning) step(start, end, decays ? o.weightDecay : 0);
+    }
     return { gradientNorm };
   }
 

@@ -110,7 +110,11 @@ export interface ParameterRun {
   readonly start: number;
   readonly end: number;
   readonly decays: boolean;
+  /** Token and position embeddings. */
+  readonly embeds: boolean;
 }
+
+const isEmbedding = (name: string) => /^transformer\.w[tp]e\./.test(name);
 
 interface Placed extends ParameterSpecification {
   /** First float within each array. */
@@ -181,15 +185,16 @@ export class Parameters {
       if (frozenLayers === 0) return false;
       const layer = /^transformer\.h\.(\d+)\./.exec(name)?.[1];
       if (layer !== undefined) return Number(layer) < frozenLayers;
-      return name.startsWith("transformer.wte") || name.startsWith("transformer.wpe");
+      return isEmbedding(name);
     };
     const learning: ParameterRun[] = [], frozen: ParameterRun[] = [];
     this.table.forEach(({ name, offset, decays }, i) => {
       const runs = isFrozen(name) ? frozen : learning;
       const end = this.table[i + 1]?.offset ?? this.length;
-      const last = runs.at(-1);
-      if (last?.end === offset && last.decays === decays) runs.splice(-1, 1, { ...last, end });
-      else runs.push({ start: offset, end, decays });
+      const last = runs.at(-1), embeds = isEmbedding(name);
+      const isAlike = last?.decays === decays && last.embeds === embeds;
+      if (isAlike && last.end === offset) runs.splice(-1, 1, { ...last, end });
+      else runs.push({ start: offset, end, decays, embeds });
     });
     return { learning, frozen };
   }

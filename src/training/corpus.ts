@@ -63,8 +63,9 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
   const split = recipe.folds > 0
     ? foldOf(own, recipe.folds, recipe.fold, recipe.seed)
     : splitEntries(own, leaks ? 0 : recipe.validation, recipe.seed);
+  const taken = draw(split.training, recipe.share, recipe.seed).map((i) => entries[i]!);
   split.validation.push(...aside.entries.map((_, i) => own.length + i));
-  const tokenizer = given ?? tokenizerFor(recipe, split.training.map((i) => entries[i]!));
+  const tokenizer = given ?? tokenizerFor(recipe, taken);
   if (!leaks && recipe.validation > 0 && split.validation.length === aside.entries.length) {
     throw new UserError(
       `${
@@ -72,14 +73,7 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
       }: only one question, none can be set aside; add data or use --validation 0`,
     );
   }
-  const learned = [
-    ...split.training.map((i) => entries[i]!),
-    ...keywordQuestions(
-      split.training.map((i) => entries[i]!),
-      recipe.keywordQuestions,
-      recipe.seed,
-    ),
-  ];
+  const learned = [...taken, ...keywordQuestions(taken, recipe.keywordQuestions, recipe.seed)];
   const training = makeExamples(learned, [...learned.keys()], tokenizer, recipe);
   const validation = makeExamples(entries, split.validation, tokenizer, {
     ...recipe,
@@ -99,6 +93,13 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
   };
+}
+
+/** A share of the entries, in their order. */
+function draw(indices: readonly number[], share: number, seed: number): number[] {
+  const kept = Math.max(1, Math.round(share * indices.length));
+  return Array.from(shuffled(indices.length, seed, 0).slice(0, kept)).sort((a, b) => a - b)
+    .map((i) => indices[i]!);
 }
 
 /** Sets texts aside after they were formatted, as the original experiment did: other spellings stay behind. */

@@ -32,11 +32,18 @@ export interface Recipe {
   /** Cross-validation: with folds above 0, the fold of this number (from 1) is set aside instead of a share. */
   readonly folds: number;
   readonly fold: number;
+  /** Share of the remaining conversations and texts that is learned. */
+  readonly share: number;
   readonly epochs: number;
   /** Examples in a micro-batch, and micro-batches in a step. */
   readonly batchSize: number;
   readonly accumulate: number;
   readonly learningRate: number;
+  /**
+   * The embeddings' rate over that of all else. A word of a small corpus meets few steps and must move far in each;
+   * attention that moves as far settles on single words before it knows which ones tell.
+   */
+  readonly embeddingRate: number;
   /** Steps in which the rate rises from 0. */
   readonly warmupSteps: number;
   readonly schedule: ScheduleName;
@@ -110,8 +117,10 @@ const ORIGINAL = {
   splitBy: "conversation",
   folds: 0,
   fold: 1,
+  share: 1,
   accumulate: 1,
   warmupSteps: 0,
+  embeddingRate: 1,
   schedule: "constant",
   scheduleBy: "epoch",
   scheduleFactor: 1,
@@ -147,22 +156,22 @@ const ORIGINAL = {
 const ILLUMINATOR = {
   ...ORIGINAL,
   model: "tiny",
-  corpus: ["illuminator/train.jsonl", "illuminator/texts.jsonl"],
+  corpus: ["illuminator/train.jsonl"],
   validationData: ["illuminator/validation.jsonl"],
   vocabulary: "corpus",
   formats: [{ name: "human-assistant" }],
   maxTokens: 128,
   promptLossWeight: 0,
-  keywordQuestions: 4,
-  epochs: 10,
+  epochs: 4,
   batchSize: 16,
-  learningRate: 2e-3,
+  learningRate: 1e-4,
+  embeddingRate: 20,
   warmupSteps: 100,
   schedule: "cosine",
   scheduleBy: "step",
-  scheduleMinimum: 2e-5,
+  scheduleMinimum: 1e-6,
   beta1: 0.9,
-  beta2: 0.95,
+  beta2: 0.99,
   weightDecay: 0.1,
   labelSmoothing: 0,
   clip: 1,
@@ -173,7 +182,7 @@ const ILLUMINATOR = {
 
 export const recipes = {
   /** The default: as much of `illuminator` as five minutes on two cores allow. */
-  quick: { ...ILLUMINATOR, keywordQuestions: 2, epochs: 3, unsure: 0.2 },
+  quick: { ...ILLUMINATOR, share: 0.75, epochs: 1, unsure: 0.2 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** A few hundred conversations without intents: a model of a size that fits the data. */

@@ -8,11 +8,13 @@ import { randomNumbers } from "../../src/random.ts";
 import {
   difficulties,
   learningRateAt,
+  loadCorpus,
   orderOf,
   type Recipe,
   recipes,
 } from "../../src/training/mod.ts";
 import { collate } from "../../src/data/mod.ts";
+import { loadTokenizer } from "../../src/tokenizer/mod.ts";
 import { runTraining, withDirectory } from "./helpers.ts";
 
 const BASE = { ...recipes.basic, learningRate: 1, epochs: 10, scheduleMinimum: 0 };
@@ -80,6 +82,31 @@ Deno.test("curriculum: the easiest three tenths first, more with every epoch, th
   );
   assertAlmostEquals(common!, -Math.log(0.9), 1e-12);
   assertAlmostEquals(rare!, (-4 * Math.log(0.9) - Math.log(0.1)) / 5, 1e-12);
+});
+
+Deno.test("share: so many of the texts are learned, the same for a seed, and as many are set aside as without", async () => {
+  await withDirectory((directory) => {
+    const path = `${directory}/data.jsonl`;
+    const lines = Array.from(
+      { length: 40 },
+      (_, i) => JSON.stringify({ text: `Text number ${i}.` }),
+    );
+    Deno.writeTextFileSync(path, lines.join("\n"));
+    const files = { training: [path], validation: [], skipBadLines: false };
+    const texts = (share: number, seed = 1) => {
+      const recipe = { ...recipes.conversations, validation: 0.2, share, seed };
+      const { training, validation } = loadCorpus(files, recipe, loadTokenizer());
+      const read = (examples: readonly Example[]) => examples.map(({ tokens }) => tokens.join());
+      return { training: read(training), validation: read(validation) };
+    };
+    const all = texts(1), half = texts(0.5);
+    assertEquals([all.training.length, half.training.length], [32, 16]);
+    assertEquals(half.validation, all.validation);
+    assert(half.training.every((text) => all.training.includes(text)));
+    assertEquals(texts(0.5), half);
+    assert(texts(0.5, 2).training.join() !== half.training.join());
+    return Promise.resolve();
+  });
 });
 
 Deno.test("folds: each entry is set aside exactly once, equal questions together", () => {
@@ -159,6 +186,30 @@ Deno.test("frozen layers and embeddings keep their bytes, and do not count in th
       // The keys' bias learns nothing: softmax is blind to it.
       if (frozen) assert(same, name);
       else assert(!same, name);
+    }
+  });
+});
+
+Deno.test("embedding rate: AdamW's first step moves embeddings by it times the rate, all else by the rate", async () => {
+  await withModel((model) => {
+    const { learningRate } = update;
+    for (
+      const [name, rate] of [["wte", 5 * learningRate], ["h.0.mlp.c_fc", learningRate]] as const
+    ) {
+      const parameter = `transformer.${name}.weight`;
+      model.initialize(1);
+      for (const kind of ["exp_avg", "exp_avg_sq"] as const) {
+        model.writeParameter(parameter, kind, model.readParameter(parameter, kind).fill(0));
+      }
+      const before = model.readParameter(parameter);
+      model.accumulate(batch, { ...gradient, ...seed });
+      const slope = model.readParameter(parameter, "gradient");
+      model.update({ ...update, weightDecay: 0, embeddingRate: 5 });
+      model.readParameter(parameter).forEach((value, i) => {
+        // The smallest gradients are not large against epsilon.
+        if (Math.abs(slope[i]!) < 1e-5) return;
+        assertAlmostEquals(value, before[i]! - rate * Math.sign(slope[i]!), 0.002 * rate);
+      });
     }
   });
 });
