@@ -32,6 +32,8 @@ export interface Metadata {
   readonly unsure?: { readonly probability: number; readonly answer: string };
   /** The GPT-2 tokens of a compact vocabulary, ascending; absent for GPT-2's own. */
   readonly vocabulary?: readonly number[];
+  /** With a compact vocabulary: the intents that have a token, which the model says before its answer. */
+  readonly intents?: readonly string[];
 }
 
 export interface SaveOptions {
@@ -228,7 +230,7 @@ export function metadataOf(value: unknown, path: string, vocabularySize: number)
     epoch: Number(fields.epoch ?? 0),
     recipe: fields.recipe,
     ...unsureField(fields.unsure),
-    ...vocabularyField(fields.vocabulary, path, vocabularySize),
+    ...vocabularyFields(fields, path, vocabularySize),
   };
 }
 
@@ -238,27 +240,33 @@ function unsureField(value: unknown): Pick<Metadata, "unsure"> {
   return { unsure: { probability, answer } };
 }
 
-function vocabularyField(
-  value: unknown,
+function vocabularyFields(
+  { vocabulary, intents = [] }: Record<string, unknown>,
   path: string,
   size: number,
-): Pick<Metadata, "vocabulary"> {
-  if (value === undefined) return {};
+): Pick<Metadata, "vocabulary" | "intents"> {
+  if (vocabulary === undefined) return {};
   try {
-    if (!Array.isArray(value)) throw new RangeError("a vocabulary must be a list");
-    checkVocabulary(value);
-    const { vocabularySize } = new CompactTokenizer(loadTokenizer(), value);
-    if (vocabularySize === size) return { vocabulary: value };
+    if (!Array.isArray(vocabulary)) throw new RangeError("a vocabulary must be a list");
+    checkVocabulary(vocabulary);
+    if (!isNames(intents)) throw new RangeError("intents must be a list of different names");
+    const { vocabularySize } = new CompactTokenizer(loadTokenizer(), vocabulary, intents);
+    if (vocabularySize === size) return { vocabulary, intents };
     throw new RangeError(`it makes ${vocabularySize} tokens, vocab_size is ${size}`);
   } catch (error) {
     throw new UserError(`${path}: illuminator.vocabulary: ${(error as Error).message}`);
   }
 }
 
+function isNames(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === "string") &&
+    new Set(value).size === value.length;
+}
+
 /** The tokenizer that a checkpoint was trained with. */
-export function tokenizerOf({ vocabulary }: Metadata): Tokenizer {
+export function tokenizerOf({ vocabulary, intents }: Metadata): Tokenizer {
   const gpt2 = loadTokenizer();
-  return vocabulary === undefined ? gpt2 : new CompactTokenizer(gpt2, vocabulary);
+  return vocabulary === undefined ? gpt2 : new CompactTokenizer(gpt2, vocabulary, intents);
 }
 
 /** Reads the weights into a model of the checkpoint's configuration. */

@@ -8,6 +8,7 @@ import type { Recipe } from "../training/mod.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
 
 const ON_OFF = ["on", "off"];
+const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens"]);
 
 /** One option for every field of a recipe, named like it. */
 export const RECIPE_OPTIONS = {
@@ -32,6 +33,14 @@ export const RECIPE_OPTIONS = {
     placeholder: "NAME",
     choices: ["gpt2", "corpus"],
     help: "GPT-2's tokens, or only those that the data use and all bytes: for small models",
+  },
+  "intent-tokens": {
+    type: "string",
+    placeholder: "ON",
+    choices: ON_OFF,
+    help:
+      "with --vocabulary corpus: the model says what a question wants to know, unseen, by a token " +
+      "for each intent of the data, before it answers",
   },
   formats: {
     type: "string",
@@ -280,7 +289,7 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
 }
 
 function convert(name: keyof RecipeValues, value: unknown): unknown {
-  if (name === "end-of-text" || name === "augment") return value === "on";
+  if (ON_OFF_OPTIONS.has(name)) return value === "on";
   if (name === "formats") return parseFormats(value as string);
   if (name === "lora-targets") return parseTargets(value as string);
   return value;

@@ -73,7 +73,8 @@ export function makeExamples(
         ? [entry.messages, ...respellings(entry.messages)]
         : [entry.messages];
       for (const messages of spellings) {
-        const example = exampleOf(render(formats[name], messages), tokenizer, options);
+        const segments = render(formats[name], messages);
+        const example = exampleOf(segments, entry.intent, tokenizer, options);
         made.push({ ...example, entry: index, format: name });
       }
     }
@@ -93,11 +94,20 @@ export function makeExamples(
   };
 }
 
-function exampleOf(segments: readonly Segment[], tokenizer: Tokenizer, options: ExampleOptions) {
+function exampleOf(
+  segments: readonly Segment[],
+  intent: string | undefined,
+  tokenizer: Tokenizer,
+  options: ExampleOptions,
+) {
   const { promptLossWeight } = options;
   const tokens: number[] = [], weights: number[] = [], users: number[] = [];
-  for (const { text, answer, user } of segments) {
-    for (const token of tokenizer.encode(text)) {
+  // The last answer begins with what its question wants to know, where the tokenizer has a token for it.
+  const named = intent === undefined ? undefined : tokenizer.intents?.get(intent);
+  const last = named === undefined ? -1 : segments.findLastIndex(({ answer }) => answer);
+  for (const [i, { text, answer, user }] of segments.entries()) {
+    const own = tokenizer.encode(text);
+    for (const token of i === last ? [named!, ...own] : own) {
       tokens.push(token);
       weights.push(answer ? 1 : promptLossWeight);
       users.push(Number(user));

@@ -21,16 +21,25 @@ export function vocabularyOf(texts: Iterable<string>, gpt2: Tokenizer): number[]
 export class CompactTokenizer implements Tokenizer {
   readonly vocabularySize: number;
   readonly special: SpecialTokens;
+  readonly intents: ReadonlyMap<string, number>;
   readonly #own = new Map<number, number>();
   readonly #ranks: ReadonlyMap<string, number>;
 
-  /** @param kept GPT-2's numbers of the kept tokens, ascending, without special ones */
-  constructor(readonly gpt2: Tokenizer, readonly kept: readonly number[]) {
+  /**
+   * @param kept GPT-2's numbers of the kept tokens, ascending, without special ones
+   * @param intents names that get a token each, which decodes to nothing
+   */
+  constructor(
+    readonly gpt2: Tokenizer,
+    readonly kept: readonly number[],
+    intents: readonly string[] = [],
+  ) {
     kept.forEach((token, own) => this.#own.set(token, own));
     this.#ranks = new Map(kept.map((token) => [spell(gpt2.decodeBytes([token])), token]));
     const next = kept.length;
     this.special = { endOfText: next, pad: next + 1, startOfText: next + 2, unknown: next + 3 };
-    this.vocabularySize = next + 4;
+    this.intents = new Map(intents.map((name, i) => [name, next + 4 + i]));
+    this.vocabularySize = next + 4 + this.intents.size;
   }
 
   encode(text: string): number[] {
@@ -53,9 +62,10 @@ export class CompactTokenizer implements Tokenizer {
 
   #toGpt2(tokens: ArrayLike<number>): number[] {
     const specials = [special.endOfText, special.pad, special.startOfText, special.unknown];
-    return Array.from(tokens, (token) => {
+    return Array.from(tokens).flatMap((token) => {
       const gpt2 = this.kept[token] ?? specials[token - this.kept.length];
-      if (gpt2 !== undefined) return gpt2;
+      if (gpt2 !== undefined) return [gpt2];
+      if (token >= this.kept.length && token < this.vocabularySize) return [];
       throw new RangeError(`token must be from 0 to ${this.vocabularySize - 1}, got ${token}`);
     });
   }

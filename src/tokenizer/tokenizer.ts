@@ -14,6 +14,8 @@ export interface DecodeOptions {
 }
 
 export interface Tokenizer {
+  /** Tokens that name what a question wants to know; they are part of no text. */
+  readonly intents?: ReadonlyMap<string, number>;
   readonly vocabularySize: number;
   readonly special: SpecialTokens;
   /** Tokens of a text, which never becomes a special token. */

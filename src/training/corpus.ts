@@ -130,7 +130,10 @@ function tokenizerFor(recipe: Recipe, entries: readonly Entry[]): Tokenizer {
       render(formats[name], entry.messages).map(({ text }) => text)
     )
   );
-  return new CompactTokenizer(gpt2, vocabularyOf(texts, gpt2));
+  const intents = recipe.intentTokens
+    ? new Set(entries.flatMap(({ intent }) => intent === undefined ? [] : [intent]))
+    : [];
+  return new CompactTokenizer(gpt2, vocabularyOf(texts, gpt2), [...intents].sort());
 }
 
 /** The 90th percentile of the conversations' answers; 1 without conversations. */

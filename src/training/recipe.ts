@@ -14,6 +14,11 @@ export interface Recipe {
   readonly validationData: readonly string[];
   readonly formats: readonly FormatChoice[];
   /** GPT-2's tokens, or only those that the corpus uses and all bytes. */
+  /**
+   * With vocabulary "corpus": each intent of the data has a token of its own, which the model says, unseen, before its
+   * answer. So it first decides what is asked, once, and not anew with each word in which two answers differ.
+   */
+  readonly intentTokens: boolean;
   readonly vocabulary: "gpt2" | "corpus";
   /** Longest example in tokens, the end-of-text token counted. */
   readonly maxTokens: number;
@@ -108,6 +113,7 @@ export interface Recipe {
 const ORIGINAL = {
   model: "124m",
   validationData: [],
+  intentTokens: false,
   vocabulary: "gpt2",
   endOfText: true,
   augment: false,
@@ -158,11 +164,12 @@ const ILLUMINATOR = {
   model: "tiny",
   corpus: ["illuminator/train.jsonl"],
   validationData: ["illuminator/validation.jsonl"],
+  intentTokens: true,
   vocabulary: "corpus",
   formats: [{ name: "human-assistant" }],
   maxTokens: 128,
   promptLossWeight: 0,
-  epochs: 4,
+  epochs: 3,
   batchSize: 16,
   learningRate: 1e-4,
   embeddingRate: 20,

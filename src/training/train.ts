@@ -358,7 +358,9 @@ function metadataOf({ corpus, state }: TrainOptions) {
     ...(recipe.unsure > 0
       ? { unsure: { probability: recipe.unsure, answer: corpus.doNotKnow ?? "I do not know." } }
       : {}),
-    ...(corpus.tokenizer instanceof CompactTokenizer ? { vocabulary: corpus.tokenizer.kept } : {}),
+    ...(corpus.tokenizer instanceof CompactTokenizer
+      ? { vocabulary: corpus.tokenizer.kept, intents: [...corpus.tokenizer.intents.keys()] }
+      : {}),
     step: progress.step,
     epoch: progress.epoch,
     recipe: { name: recipeName, init, ...recipe },

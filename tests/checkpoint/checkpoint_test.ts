@@ -9,6 +9,7 @@ import {
   readCheckpointInfo,
   readTraining,
   saveCheckpoint,
+  tokenizerOf,
 } from "../../src/checkpoint/mod.ts";
 import { replaceDirectory } from "../../src/checkpoint/directory.ts";
 import { UserError } from "../../src/errors.ts";
@@ -121,6 +122,28 @@ Deno.test("a directory that holds something else is neither replaced nor touched
       "holds something else",
     );
     assertEquals(Deno.readTextFileSync(`${directory}/thesis/text.txt`), "years of work");
+  });
+});
+
+Deno.test("a compact vocabulary and the tokens of intents come back; names that are none are refused", async () => {
+  await withModel((model, directory) => {
+    const vocabulary = Array.from({ length: 294 }, (_, token) => token), intents = ["a", "b"];
+    saveCheckpoint(directory + "/run", model, { metadata: { ...METADATA, vocabulary, intents } });
+    const { metadata } = readCheckpointInfo(`${directory}/run`);
+    assertEquals([metadata.vocabulary, metadata.intents], [vocabulary, intents]);
+    assertEquals(tokenizerOf(metadata).intents?.get("b"), 299);
+    const path = `${directory}/run/config.json`;
+    const text = Deno.readTextFileSync(path);
+    for (const wrong of [["a", "a"], [1, 2], "ab", ["a"]]) {
+      const config = JSON.parse(text);
+      config.illuminator.intents = wrong;
+      Deno.writeTextFileSync(path, JSON.stringify(config));
+      assertThrows(
+        () => readCheckpointInfo(`${directory}/run`),
+        UserError,
+        "illuminator.vocabulary",
+      );
+    }
   });
 });
 

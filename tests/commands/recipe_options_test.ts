@@ -34,6 +34,11 @@ Deno.test("a flag changes its own field and no other", () => {
     [["--prompt-loss-weight", "0"], { promptLossWeight: 0 }],
     [["--validation", "0.2"], { validation: 0.2 }],
     [["--learning-rate", "1e-3"], { learningRate: 1e-3 }],
+    [["--intent-tokens", "on", "--share", "0.5", "--embedding-rate", "3"], {
+      intentTokens: true,
+      share: 0.5,
+      embeddingRate: 3,
+    }],
     [["--schedule", "linear", "--schedule-by", "step"], { schedule: "linear", scheduleBy: "step" }],
     [["--warmup-steps", "7"], { warmupSteps: 7 }],
     [["--stop-on", "training", "--patience", "2"], { stopOn: "training", patience: 2 }],

@@ -2,7 +2,14 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Entry, type ExampleOptions, makeExamples } from "../../src/data/mod.ts";
-import { formatNames, loadTokenizer, type Message, special } from "../../src/tokenizer/mod.ts";
+import {
+  CompactTokenizer,
+  formatNames,
+  loadTokenizer,
+  type Message,
+  special,
+  vocabularyOf,
+} from "../../src/tokenizer/mod.ts";
 
 const tokenizer = loadTokenizer();
 
@@ -33,6 +40,30 @@ Deno.test("with a weight on the prompt, answers and what ends them still weigh 1
   assertEquals(weighted(0.5), "Human: a\nAssistant: c\nAssistant:");
   assertEquals(weighted(1), " b\nHuman: d");
   assertEquals(example!.weights.at(-1), 1);
+});
+
+Deno.test("an intent with a token: it stands before the last answer and is learned; others change nothing", () => {
+  const named = new CompactTokenizer(
+    tokenizer,
+    vocabularyOf(["Human: Assistant: abcd\n"], tokenizer),
+    [
+      "x",
+    ],
+  );
+  const token = named.intents.get("x")!;
+  const entry = conversation("a", "b", "c", "d");
+  const examplesOf = (intent?: string) =>
+    makeExamples([{ ...entry, intent } as Entry], [0], named, { ...OPTIONS, promptLossWeight: 0 })
+      .examples[0]!;
+  const plain = examplesOf(), known = examplesOf("x");
+  assertEquals(examplesOf("y"), plain);
+  const at = known.tokens.indexOf(token);
+  assertEquals([...known.tokens].toSpliced(at, 1), [...plain.tokens]);
+  assertEquals(
+    named.decode(known.tokens.slice(0, at)),
+    "Human: a\nAssistant: b\nHuman: c\nAssistant:",
+  );
+  assertEquals([known.weights[at], known.user[at], known.weights[at - 1]], [1, 0, 0]);
 });
 
 Deno.test("a weight of 0 leaves only the answers", () => {

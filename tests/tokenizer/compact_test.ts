@@ -55,3 +55,20 @@ Deno.test("compact vocabulary: a damaged list is refused", () => {
     assertThrows(() => checkVocabulary(bad), RangeError, "ascending GPT-2 tokens");
   }
 });
+
+Deno.test("compact vocabulary: tokens of intents come last, are never read and spell nothing", () => {
+  const named = new CompactTokenizer(gpt2, compact.kept, ["python", "network"]);
+  assertEquals(named.vocabularySize, compact.vocabularySize + 2);
+  assertEquals([...named.intents], [
+    ["python", compact.vocabularySize],
+    ["network", compact.vocabularySize + 1],
+  ]);
+  const tokens = named.encode(corpus[0]!);
+  assertEquals(tokens, compact.encode(corpus[0]!));
+  assertEquals(named.decode([named.intents.get("python")!, ...tokens]), corpus[0]);
+  assertEquals(
+    named.decodeBytes([named.intents.get("network")!], { spellSpecial: true }).length,
+    0,
+  );
+  assertThrows(() => named.decode([named.vocabularySize]), RangeError, "token must be");
+});
