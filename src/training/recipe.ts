@@ -183,13 +183,13 @@ const ILLUMINATOR = {
   labelSmoothing: 0,
   clip: 1,
   wordDropout: 0.1,
-  unsure: 0.5,
+  unsure: 0.3,
   sampleEvery: 3,
 } as const satisfies Recipe;
 
 export const recipes = {
   /** The default: as much of `illuminator` as five minutes on two cores allow. */
-  quick: { ...ILLUMINATOR, share: 0.75, epochs: 1, unsure: 0.2 },
+  quick: { ...ILLUMINATOR, share: 0.75, epochs: 1 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** A few hundred conversations without intents: a model of a size that fits the data. */
