@@ -3,6 +3,7 @@
 
 export { adamw, average, column_sums, normal, sum_of_squares } from "./adamw";
 export { attention_backward, attention_cached, attention_forward } from "./attention";
+export { add_softened, distillation, top_k } from "./distillation";
 export { dropout, residual_dropout } from "./dropout";
 export {
   embedding_backward,

@@ -3,7 +3,7 @@
 import { exp4, madd, maxLanes, sumLanes } from "./simd";
 
 /** Largest of the first `count` elements; their sum too when `total` is asked for by the caller. */
-function highestOf(row: usize, count: i32): f32 {
+export function highestOf(row: usize, count: i32): f32 {
   let best = f32x4.splat(-Infinity), rest: f32 = -Infinity;
   let i = 0;
   // pmax(a, b) is a < b ? b : a: with NaN in b it keeps a, with NaN in a it stays NaN.
@@ -41,7 +41,7 @@ function exponentials(y: usize, x: usize, count: i32, highest: f32): f32 {
   return sumLanes(sums) + rest;
 }
 
-function scaleRow(row: usize, count: i32, scale: f32): void {
+export function scaleRow(row: usize, count: i32, scale: f32): void {
   const s = f32x4.splat(scale);
   let i = 0;
   for (; i + 4 <= count; i += 4) {
@@ -55,7 +55,7 @@ function scaleRow(row: usize, count: i32, scale: f32): void {
 }
 
 /** Sum of a row, in 64 bits: label smoothing multiplies it by a small number, but it may be long. */
-function sumOf(row: usize, count: i32): f64 {
+export function sumOf(row: usize, count: i32): f64 {
   let low = f64x2.splat(0), high = f64x2.splat(0), rest: f64 = 0;
   let i = 0;
   for (; i + 4 <= count; i += 4) {

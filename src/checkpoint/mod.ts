@@ -16,6 +16,8 @@ export {
 } from "./checkpoint.ts";
 export { AdapterFile, isAdapter, loadAdapter } from "./adapter.ts";
 export { isFile } from "./files.ts";
+export { replaceFile } from "./directory.ts";
+export { weightsFingerprint } from "./fingerprint.ts";
 export { exportGguf, modelfile } from "./gguf_model.ts";
 export { exportHuggingFace } from "./huggingface.ts";
 export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";

@@ -36,16 +36,17 @@ const DIGITS = 8;
 
 const checksumOf = (bytes: Uint8Array) => crc32(bytes).toString(16).padStart(DIGITS, "0");
 
-/** Writes tensors as f32 or rounded to bf16, with checksums, and flushes the file. */
+/** Writes tensors as f32 or rounded to bf16, with checksums and what `metadata` says, and flushes the file. */
 export function writeSafetensors(
   path: string,
   tensors: readonly TensorSource[],
   type: "F32" | "BF16" = "F32",
+  metadata: Readonly<Record<string, string>> = {},
 ): void {
   // The checksums take their place when the bytes are written.
   const unknown = "-".repeat(DIGITS * tensors.length);
   const header: Record<string, unknown> = {
-    __metadata__: { format: "pt", [CHECKSUMS]: unknown },
+    __metadata__: { format: "pt", ...metadata, [CHECKSUMS]: unknown },
   };
   let offset = 0;
   for (const { name, shape } of tensors) {
@@ -76,6 +77,8 @@ export function writeSafetensors(
 /** An open file of tensors, its header checked. */
 export class SafetensorsFile implements TensorFile {
   readonly entries: ReadonlyMap<string, TensorEntry>;
+  /** What the header says beside its tensors; nothing of it is checked. */
+  readonly metadata: Readonly<Record<string, unknown>>;
   readonly #file: Deno.FsFile;
   readonly #dataStart: number;
 
@@ -83,8 +86,9 @@ export class SafetensorsFile implements TensorFile {
   constructor(readonly path: string) {
     this.#file = openFile(path);
     try {
-      const { entries, dataStart } = readHeader(this.#file, path);
+      const { entries, metadata, dataStart } = readHeader(this.#file, path);
       this.entries = entries;
+      this.metadata = metadata;
       this.#dataStart = dataStart;
     } catch (error) {
       this.#file.close();
@@ -156,18 +160,23 @@ function readHeader(file: Deno.FsFile, path: string) {
   if (expected !== size - 8 - length) {
     throw damaged(`its tensors take ${expected} bytes, the file has ${size - 8 - length} for them`);
   }
-  const checksums = checksumsOf(header, entries.length);
+  const { __metadata__ } = header as { __metadata__?: Record<string, unknown> | null };
+  const metadata = __metadata__ ?? {};
+  const checksums = checksumsOf(metadata, entries.length);
   const checked = entries.map((entry, i) => ({
     ...entry,
     checksum: checksums?.slice(i * DIGITS, (i + 1) * DIGITS),
   }));
-  return { entries: new Map(checked.map((entry) => [entry.name, entry])), dataStart: 8 + length };
+  return {
+    entries: new Map(checked.map((entry) => [entry.name, entry])),
+    metadata,
+    dataStart: 8 + length,
+  };
 }
 
 /** The header's checksums; undefined in files of others. */
-function checksumsOf(header: object, count: number): string | undefined {
-  const { __metadata__ } = header as { __metadata__?: Record<string, unknown> | null };
-  const value = __metadata__?.[CHECKSUMS];
+function checksumsOf(metadata: Record<string, unknown>, count: number): string | undefined {
+  const value = metadata[CHECKSUMS];
   return typeof value === "string" && value.length === count * DIGITS ? value : undefined;
 }
 

@@ -215,6 +215,36 @@ export const RECIPE_OPTIONS = {
     help: `layers that get adapters, of ${LORA_TARGETS.join(", ")}`,
   },
   "lora-dropout": { type: "number", minimum: 0, maximum: 0.9, help: "of the adapters' input" },
+  teacher: {
+    type: "strings",
+    placeholder: "DIR",
+    help: "knowledge distillation: a checkpoint to learn from beside the data; of several the mean",
+  },
+  "distill-temperature": {
+    type: "number",
+    minimum: 0,
+    maximum: 100,
+    above: true,
+    help: "softens the teachers' probabilities and the model's",
+  },
+  "distill-weight": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    help: "share of the teachers in the loss; the rest is the data's own",
+  },
+  "distill-divergence": {
+    type: "string",
+    placeholder: "NAME",
+    choices: ["forward", "reverse"],
+    help: "forward: cover all that teachers say; reverse: say nothing that they would not",
+  },
+  "distill-top-k": {
+    type: "integer",
+    minimum: 1,
+    maximum: 1024,
+    help: "tokens kept of each of the teachers' predictions; all the others count as one",
+  },
   "stop-on": {
     type: "string",
     placeholder: "LOSS",
@@ -239,9 +269,8 @@ type RecipeValues = Values<typeof RECIPE_OPTIONS>;
 
 /** The field of a recipe that an option overrides. */
 function fieldOf(option: string): string {
-  return option === "data"
-    ? "corpus"
-    : option.replaceAll(/-(.)/g, (_, c: string) => c.toUpperCase());
+  const plural: Readonly<Record<string, string>> = { data: "corpus", teacher: "teachers" };
+  return plural[option] ?? option.replaceAll(/-(.)/g, (_, c: string) => c.toUpperCase());
 }
 
 /** The names of the recipe's options that were given. */
@@ -275,6 +304,10 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   }
   if (changed.loraRank > 0 && changed.freezeLayers > 0) {
     throw new UserError("with --lora-rank no layer learns anyway; leave --freeze-layers out");
+  }
+  const distilling = givenOptions(values).find((name) => name.startsWith("distill-"));
+  if (changed.teachers.length === 0 && distilling !== undefined) {
+    throw new UserError(`--${distilling} needs --teacher DIR`);
   }
   if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
     throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);

@@ -28,15 +28,19 @@ import {
   largestBatch,
   loadCorpus,
   loraOf,
+  prepareTeaching,
   RATE_RANGE,
   type Recipe,
   type RecipeName,
   recipes,
   type RunState,
+  SOFT_TARGETS,
   startOfRun,
   steepest,
+  teacherWarnings,
   testRates,
   train,
+  type TrainingEvent,
 } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -140,7 +144,8 @@ function absolute(path: string): string {
 
 function isRun(directory: string): boolean {
   try {
-    return Array.from(Deno.readDirSync(directory)).some(({ name }) => name !== LOCK);
+    const beforeRun = [LOCK, SOFT_TARGETS];
+    return Array.from(Deno.readDirSync(directory)).some(({ name }) => !beforeRun.includes(name));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     if (error instanceof Deno.errors.NotADirectory) {
@@ -178,7 +183,8 @@ function beginRun(options: Options): Run {
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;
   const base = init === null ? presets[preset] : initialInfo(init).configuration;
-  const recipe = init === null ? changed : { ...changed, model: null };
+  const teachers = changed.teachers.map((path) => checkpointOf(path, "--teacher"));
+  const recipe = { ...changed, teachers, ...(init === null ? {} : { model: null }) };
   checkFit(base, recipe);
   if (recipe.loraRank > 0 && init === null) {
     throw new UserError("--lora-rank needs --init DIR, the model that the adapters stand beside");
@@ -415,18 +421,34 @@ export function perform(
   return prepare(run, o.threads, async ({ corpus, configuration, model, runtime }) => {
     using _lock = lockRun(directory);
     o.report.start({ directory, state, corpus, configuration, runtime });
+    const { recipe, progress } = state;
+    if (progress.step === 0) {
+      for (const warning of teacherWarnings(recipe.teachers, corpus.tokenizer)) {
+        console.error(`warning: ${warning}`);
+      }
+    }
+    const onEvent = (event: TrainingEvent) => o.report.event(event);
+    const teaching = await prepareTeaching({
+      ...{ runtime, corpus, recipe, directory, onEvent, signal: o.signal },
+      identity: state.teaching ?? null,
+    });
     await train({
       model,
       tokenizer: corpus.tokenizer,
       corpus,
-      state: { ...state, fingerprint: corpus.fingerprint },
+      teaching,
+      state: {
+        ...state,
+        fingerprint: corpus.fingerprint,
+        ...(teaching === null ? {} : { teaching: teaching.identity }),
+      },
       directory,
       history,
       saveEvery: o.saveEvery,
       keep: o.keep,
       bestType: o.bestType,
       signal: o.signal,
-      onEvent: (event) => o.report.event(event),
+      onEvent,
     });
   });
 }

@@ -7,6 +7,7 @@ import {
   type DiagnosisEvent,
   type RunState,
   stepsPerEpoch,
+  type TaughtEvent,
   type TrainingEvent,
 } from "../training/mod.ts";
 import { invocation } from "./options.ts";
@@ -114,6 +115,21 @@ function describeDiagnosis(d: DiagnosisEvent): string {
     `${percent(d.seq_rep_4)}; calibration error ${percent(d.calibration_error)}`;
 }
 
+/** What teachers said, in one line. */
+function describeTaught({ texts, targets, taught, listed, kept, seconds }: TaughtEvent): string {
+  const number = (n: number) => n.toLocaleString("en", { maximumFractionDigits: 1 });
+  const alone = taught === targets
+    ? ""
+    : `; ${number(100 * (1 - taught / targets))} % of the targets, which the teachers spell ` +
+      `otherwise, are learned from the data alone`;
+  const took = kept
+    ? "as kept in the run's directory"
+    : `${number(texts)} texts in ${duration(seconds)}, ${number(texts / seconds)} a second`;
+  return `teachers: ${took}; ${
+    number(listed / Math.max(1, taught))
+  } tokens of each prediction${alone}`;
+}
+
 /** "batchSize" -> "batch size" */
 function words(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
@@ -122,24 +138,40 @@ function words(name: string): string {
 /** Text for a person: a bar on a terminal, plain lines elsewhere. */
 export function terminalReporter(): Reporter {
   const output = streamOutput(Deno.stdout);
-  let bar: Progress | null = null;
+  let bar: Progress | null = null, teaching: Progress | null = null;
   let run: RunStart | null = null;
   let validation: number | null = null;
+  const barOf = ({ state: { recipe, progress }, corpus }: RunStart) => {
+    const total = recipe.epochs * stepsPerEpoch(recipe, corpus.training.length);
+    return new Progress(total, output, progress.step);
+  };
   const line = (text: string) => bar === null ? output.write(text + "\n") : bar.line(text);
   return {
     start(started) {
       run = started;
       describe(started).forEach(line);
-      const { recipe, progress } = started.state;
-      const total = recipe.epochs * stepsPerEpoch(recipe, started.corpus.training.length);
-      bar = new Progress(total, output, progress.step);
+      bar = barOf(started);
     },
     event(event) {
       switch (event.event) {
+        case "teaching":
+          teaching ??= new Progress(event.of, output);
+          teaching.update(event.texts, ["texts read by the teachers"]);
+          break;
+        case "taught":
+          teaching?.clear();
+          line(`  ${describeTaught(event)}`);
+          // The steps' time begins now.
+          bar = barOf(run!);
+          break;
         case "step":
           bar!.update(event.step, [
             `epoch ${event.epoch}`,
             `loss ${event.loss.toFixed(3)}`,
+            ...(event.cross_entropy === undefined || event.distillation === undefined ? [] : [
+              `data ${event.cross_entropy.toFixed(3)}`,
+              `teachers ${event.distillation.toFixed(3)}`,
+            ]),
             ...(validation === null ? [] : [`validation ${validation.toFixed(3)}`]),
             `rate ${event.learning_rate.toExponential(1)}`,
             `${event.tokens_per_second.toFixed(0)} tokens/s`,
@@ -149,6 +181,11 @@ export function terminalReporter(): Reporter {
           validation = event.validation_loss;
           line(
             `epoch ${event.epoch}: loss ${event.train_loss.toFixed(4)}` +
+              (event.train_distillation === undefined
+                ? ""
+                : ` (data ${event.train_cross_entropy.toFixed(4)}, teachers ${
+                  event.train_distillation.toFixed(4)
+                })`) +
               (validation === null
                 ? ""
                 : `, validation ${validation.toFixed(4)}, on the same footing training ` +

@@ -15,6 +15,7 @@ export {
   weightLength,
 } from "./linear.ts";
 export * from "./attention.ts";
+export * from "./distillation.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
 export * from "./layernorm.ts";

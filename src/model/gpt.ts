@@ -14,7 +14,7 @@ import { Block, type BlockSaved } from "./block.ts";
 import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
-import { Head, type LossGradient, type LossSums } from "./head.ts";
+import { Head, HEAD_ROWS, type LossGradient, type LossSums } from "./head.ts";
 import { LayerNorm, type NormSaved } from "./layernorm.ts";
 import { Adapters, type LoraOptions } from "./lora.ts";
 import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
@@ -132,6 +132,26 @@ export class GPT {
         copy.set(values.subarray(n * stride, n * stride + V), n * V);
       }
       return copy;
+    });
+  }
+
+  /**
+   * Gives the logits [rows, V padded to 16] behind the tokens `rows` of a batch to `use`, a chunk at a time, with the
+   * number of its first row. They are gone afterwards.
+   */
+  predict(batch: Batch, rows: Int32Array, use: (logits: Tensor, first: number) => void): void {
+    const { arena } = this.runtime;
+    arena.scope(() => {
+      const pass = this.#begin(batch, null);
+      const { y } = this.#forward(pass, batch).norm;
+      for (let first = 0; first < rows.length; first += HEAD_ROWS) {
+        arena.scope(() => {
+          const chunk = rows.subarray(first, first + HEAD_ROWS);
+          const chosen = arena.allocate([chunk.length, this.configuration.n_embd]);
+          gatherRows(this.runtime, chosen, y, this.runtime.integers(chunk));
+          use(this.#head.logits(pass, chosen), first);
+        });
+      }
     });
   }
 

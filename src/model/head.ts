@@ -16,6 +16,7 @@ import {
   type Tensor,
 } from "../kernels/mod.ts";
 import type { Configuration } from "./configuration.ts";
+import { distill, type Distillation, type Distilled } from "./distillation.ts";
 import type { Parameters } from "./parameters.ts";
 import type { Batch, Pass } from "./pass.ts";
 
@@ -31,6 +32,22 @@ export interface LossSums {
   targets: number;
   /** Rows whose target has the largest logit. */
   correct: number;
+  /** Weighted divergence from teachers, times the temperature squared, and the weight of the rows that have any. */
+  distillation: number;
+  taught: number;
+}
+
+/** The sums of nothing yet. */
+export function emptySums(): LossSums {
+  return {
+    loss: 0,
+    crossEntropy: 0,
+    weight: 0,
+    targets: 0,
+    correct: 0,
+    distillation: 0,
+    taught: 0,
+  };
 }
 
 /** How the loss is scaled and smoothed for a gradient. */
@@ -43,6 +60,8 @@ export interface LossGradient {
    * much of the symmetric Kullback-Leibler divergence of their predictions is added to the loss. Absent: none.
    */
   readonly agreement?: number;
+  /** What teachers say of the batch; absent: the data alone are learned. */
+  readonly distillation?: Distillation;
 }
 
 /** Rows of logits at a time: 192 x 50,272 floats are 39 MB, and 192 is a multiple of a GEMM tile's 6. */
@@ -72,7 +91,7 @@ export class Head {
     backward: { readonly dx: Tensor; readonly gradient: LossGradient } | null,
   ): LossSums {
     const rows = Int32Array.from(batch.targets.keys()).filter((n) => batch.targets[n]! >= 0);
-    const sums = { loss: 0, crossEntropy: 0, weight: 0, targets: rows.length, correct: 0 };
+    const sums = { ...emptySums(), targets: rows.length };
     const copies = (backward?.gradient.agreement ?? 0) > 0 ? 2 : 1;
     const own = rows.length / copies, size = HEAD_ROWS / copies;
     for (let start = 0; start < own; start += size) {
@@ -108,14 +127,20 @@ export class Head {
     const pull = backward === null
       ? null
       : this.#agreement(pass, logits, weights, backward.gradient, sums);
-    crossEntropy(runtime, results, logits, targets, weights, this.configuration.vocab_size, {
+    const taught = backward === null
+      ? null
+      : this.#distillation(pass, logits, rows, weights, backward.gradient, sums);
+    const hard = taught === null ? weights : runtime.floats(taught.hardWeights);
+    crossEntropy(runtime, results, logits, targets, hard, this.configuration.vocab_size, {
       smoothing: backward?.gradient.labelSmoothing ?? 0,
       scale: backward === null ? 0 : 1 / backward.gradient.normalizer,
       gradient: backward !== null,
     });
-    addSums(sums, runtime.f32(results), runtime.f32(weights));
+    addSums(sums, runtime.f32(results), runtime.f32(weights), runtime.f32(hard));
     if (backward === null) return;
-    if (pull !== null) residualDropout(runtime, logits, logits, pull, NO_DROPOUT);
+    for (const other of [pull, taught?.gradient ?? null]) {
+      if (other !== null) residualDropout(runtime, logits, logits, other, NO_DROPOUT);
+    }
     const dchosen = runtime.arena.allocate([rows.length, C]);
     linearBackwardInput(runtime, dchosen, logits, this.parameters.weight("transformer.wte.weight"));
     scatterRows(runtime, backward.dx, dchosen, indices);
@@ -143,11 +168,31 @@ export class Head {
     });
     return gradient;
   }
+
+  /** Adds what teachers ask for to the loss; null where there are none. */
+  #distillation(
+    pass: Pass,
+    logits: Tensor,
+    rows: Int32Array,
+    weights: Tensor,
+    { distillation, normalizer }: LossGradient,
+    sums: LossSums,
+  ): Distilled | null {
+    if (distillation === undefined) return null;
+    const { vocab_size: V } = this.configuration;
+    return distill(pass, logits, rows, weights, distillation, { V, normalizer }, sums);
+  }
 }
 
-function addSums(sums: LossSums, results: Float32Array, weights: Float32Array): void {
+/** Adds the cross-entropies of a chunk; `hard` is what each counts in the loss. */
+function addSums(
+  sums: LossSums,
+  results: Float32Array,
+  weights: Float32Array,
+  hard: Float32Array,
+): void {
   weights.forEach((weight, row) => {
-    sums.loss += weight * results[row * 3]!;
+    sums.loss += hard[row]! * results[row * 3]!;
     sums.crossEntropy += weight * results[row * 3 + 1]!;
     sums.correct += results[row * 3 + 2]!;
     sums.weight += weight;

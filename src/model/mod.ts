@@ -10,7 +10,8 @@ export {
   validateConfiguration,
 } from "./configuration.ts";
 export { GPT, type UpdateOptions } from "./gpt.ts";
-export type { LossGradient, LossSums } from "./head.ts";
+export type { Distillation, SoftTargets } from "./distillation.ts";
+export { emptySums, type LossGradient, type LossSums } from "./head.ts";
 export {
   adaptedLayers,
   adapterTable,

@@ -43,13 +43,15 @@ export class CompactTokenizer implements Tokenizer {
   }
 
   encode(text: string): number[] {
-    return this.gpt2.encode(text).flatMap((token) => {
-      const own = this.#own.get(token);
-      if (own !== undefined) return [own];
-      // A token that was not kept falls into the largest pieces that were.
-      const bytes = spell(this.gpt2.decodeBytes([token]));
-      return mergeBytes(bytes, this.#ranks).map((part) => this.#own.get(part)!);
-    });
+    return this.gpt2.encode(text).flatMap((token) => this.piecesOf(token));
+  }
+
+  /** An ordinary token of GPT-2's in ours: one that was not kept falls into the largest pieces that were. */
+  piecesOf(token: number): number[] {
+    const own = this.#own.get(token);
+    if (own !== undefined) return [own];
+    const bytes = spell(this.gpt2.decodeBytes([token]));
+    return mergeBytes(bytes, this.#ranks).map((part) => this.#own.get(part)!);
   }
 
   decode(tokens: ArrayLike<number>, options?: DecodeOptions): string {

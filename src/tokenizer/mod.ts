@@ -1,5 +1,6 @@
 // The tokenizer, its special tokens, and the formats of conversations.
 
+export { areAlike, mapTokens, type Translation, Translator } from "./alignment.ts";
 export { chatTemplate, gpt2Merges, gpt2Tokens } from "./files.ts";
 export {
   type ChatFormat,

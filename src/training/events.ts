@@ -3,6 +3,29 @@
 import type { Diagnosis } from "./diagnosis.ts";
 import type { Verdict } from "./verdict.ts";
 
+/** Teachers are being asked, before training begins. */
+export interface TeachingEvent {
+  readonly event: "teaching";
+  /** Texts done, of so many. */
+  readonly texts: number;
+  readonly of: number;
+  readonly seconds: number;
+}
+
+/** What teachers say of all training texts is known. */
+export interface TaughtEvent {
+  readonly event: "taught";
+  readonly texts: number;
+  /** Learned tokens, and those of them of which a teacher speaks; the others are learned from the data alone. */
+  readonly targets: number;
+  readonly taught: number;
+  /** Probabilities kept, of all targets together. */
+  readonly listed: number;
+  /** Whether it was there already, in the run's directory. */
+  readonly kept: boolean;
+  readonly seconds: number;
+}
+
 /** After an optimiser step. */
 export interface StepEvent {
   readonly event: "step";
@@ -11,6 +34,9 @@ export interface StepEvent {
   readonly epoch: number;
   /** Mean over the step's targets, as trained: with dropout and label smoothing. */
   readonly loss: number;
+  /** With teachers: mean cross-entropy with the data, and divergence from the teachers times the temperature squared. */
+  readonly cross_entropy?: number;
+  readonly distillation?: number;
   readonly learning_rate: number;
   readonly gradient_norm: number;
   /** Targets per second of this step. */
@@ -26,6 +52,8 @@ export interface EpochEvent {
   readonly train_loss: number;
   /** The same without label smoothing. */
   readonly train_cross_entropy: number;
+  /** With teachers: mean divergence from them, times the temperature squared. */
+  readonly train_distillation?: number;
   /** Mean cross-entropy of a sample of the training texts on the footing of `validation_loss`. */
   readonly learned_loss: number;
   /** Mean cross-entropy without dropout or smoothing; null without validation data. */
@@ -70,6 +98,8 @@ export interface DoneEvent {
 }
 
 export type TrainingEvent =
+  | TeachingEvent
+  | TaughtEvent
   | StepEvent
   | EpochEvent
   | DiagnosisEvent

@@ -8,6 +8,8 @@ export type {
   EpochEvent,
   SampleEvent,
   StepEvent,
+  TaughtEvent,
+  TeachingEvent,
   TrainingEvent,
 } from "./events.ts";
 export {
@@ -20,7 +22,9 @@ export {
 } from "./rate_finder.ts";
 export { loraOf, type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
+export { SOFT_TARGETS, Teaching } from "./soft_targets.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
+export { prepareTeaching, teacherWarnings } from "./teachers.ts";
 export { largestBatch, stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";
 export {
   type EpochLosses,

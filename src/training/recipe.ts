@@ -98,6 +98,16 @@ export interface Recipe {
   /** Layers that have one. */
   readonly loraTargets: readonly LoraTarget[];
   readonly loraDropout: number;
+  /** Checkpoints whose predictions are learned beside the data: the mean of their probabilities. */
+  readonly teachers: readonly string[];
+  /** Distillation (Hinton et al. 2015): softens the probabilities of teachers and model alike. */
+  readonly distillTemperature: number;
+  /** Share of the teachers in the loss; the rest is the data's own. */
+  readonly distillWeight: number;
+  /** KL(teachers, model), or KL(model, teachers), which rather leaves out than adds what teachers would say. */
+  readonly distillDivergence: "forward" | "reverse";
+  /** Most tokens of which each prediction of the teachers is kept; all the others count as one. */
+  readonly distillTopK: number;
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
@@ -150,6 +160,11 @@ const ORIGINAL = {
   loraAlpha: 16,
   loraTargets: ["c_attn"],
   loraDropout: 0,
+  teachers: [],
+  distillTemperature: 2,
+  distillWeight: 0.5,
+  distillDivergence: "forward",
+  distillTopK: 64,
   stopOn: "never",
   patience: 0,
   seed: 42,

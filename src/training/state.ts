@@ -14,6 +14,9 @@ export interface Progress {
   epochLoss: number;
   epochCrossEntropy: number;
   epochWeight: number;
+  /** With teachers: their part of the loss, and the weight of the targets of which they spoke. */
+  epochDistillation: number;
+  epochTaught: number;
   /** The best value of what is watched, and the epoch that reached it; null before the first. */
   best: { value: number; epoch: number } | null;
   /** Updates of the average of the weights. */
@@ -44,6 +47,8 @@ export interface RunState {
   readonly validationData: readonly string[];
   readonly skipBadLines: boolean;
   readonly fingerprint: string;
+  /** With teachers: what their soft targets belong to, once there are any. */
+  readonly teaching?: string;
   readonly progress: Progress;
 }
 
@@ -55,6 +60,8 @@ export function startOfRun(): Progress {
     epochLoss: 0,
     epochCrossEntropy: 0,
     epochWeight: 0,
+    epochDistillation: 0,
+    epochTaught: 0,
     best: null,
     averaged: 0,
     rateFactor: 1,

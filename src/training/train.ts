@@ -6,7 +6,7 @@ import { saveCheckpoint } from "../checkpoint/mod.ts";
 import { batchesOf, collate, type Example, hideWords, totalWeight } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import { generateBatch, GREEDY } from "../generation/mod.ts";
-import type { GPT, LossSums } from "../model/mod.ts";
+import { emptySums, type GPT, type LossSums } from "../model/mod.ts";
 import { mixedSeed, randomNumbers } from "../random.ts";
 import {
   CompactTokenizer,
@@ -21,12 +21,15 @@ import { diagnose, type Diagnosis } from "./diagnosis.ts";
 import type { EpochEvent, TrainingEvent } from "./events.ts";
 import type { Recipe } from "./recipe.ts";
 import { learningRateAt } from "./schedule.ts";
+import type { Teaching } from "./soft_targets.ts";
 import { type Progress, type RunState, watch } from "./state.ts";
 
 export interface TrainOptions {
   readonly model: GPT;
   readonly tokenizer: Tokenizer;
   readonly corpus: Corpus;
+  /** What teachers say of the training texts, if there are any. */
+  readonly teaching?: Teaching | null;
   /** Where the run stands; its progress is changed as it goes. */
   readonly state: RunState;
   /** The run's directory: `last` and `best` go there. */
@@ -138,12 +141,13 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
           random: randomNumbers(mixedSeed(recipe.seed, progress.step, microStep)),
         });
       }
-      return batch;
+      return { batch, distillation: options.teaching?.of(examples) };
     });
-  const normalizer = batches.reduce((sum, batch) => sum + totalWeight(batch), 0);
-  const sums = batches.map((batch, microStep) =>
+  const normalizer = batches.reduce((sum, { batch }) => sum + totalWeight(batch), 0);
+  const sums = batches.map(({ batch, distillation }, microStep) =>
     model.accumulate(batch, {
       normalizer,
+      distillation,
       labelSmoothing: recipe.labelSmoothing,
       agreement: recipe.rDrop,
       seed: recipe.seed,
@@ -169,12 +173,20 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
   progress.epochLoss += sums.loss;
   progress.epochCrossEntropy += sums.crossEntropy;
   progress.epochWeight += sums.weight;
+  progress.epochDistillation += sums.distillation;
+  progress.epochTaught += sums.taught;
   progress.seconds += seconds;
   const event = {
     event: "step",
     step: progress.step,
     epoch: progress.epoch + 1,
     loss,
+    ...(sums.taught > 0
+      ? {
+        cross_entropy: sums.crossEntropy / sums.weight,
+        distillation: sums.distillation / sums.taught,
+      }
+      : {}),
     learning_rate: learningRate,
     gradient_norm: gradientNorm,
     tokens_per_second: sums.targets / seconds,
@@ -230,13 +242,9 @@ function checkFinite(name: string, value: number, step: number): void {
 }
 
 function addSums(a: LossSums, b: LossSums): LossSums {
-  return {
-    loss: a.loss + b.loss,
-    crossEntropy: a.crossEntropy + b.crossEntropy,
-    weight: a.weight + b.weight,
-    targets: a.targets + b.targets,
-    correct: a.correct + b.correct,
-  };
+  const sums = emptySums();
+  for (const name of Object.keys(sums) as (keyof LossSums)[]) sums[name] = a[name] + b[name];
+  return sums;
 }
 
 function chunks<T>(items: readonly T[], size: number): T[][] {
@@ -276,6 +284,9 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   const start = performance.now();
   const train_loss = progress.epochLoss / progress.epochWeight;
   const train_cross_entropy = progress.epochCrossEntropy / progress.epochWeight;
+  const distilled = progress.epochTaught > 0
+    ? { train_distillation: progress.epochDistillation / progress.epochTaught }
+    : {};
   const validation_loss = validationLoss(model, corpus.validation);
   const learned_loss = validationLoss(model, footing(corpus))!;
   checkFinite("validation loss", validation_loss ?? 0, progress.step);
@@ -296,6 +307,7 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
     step: progress.step,
     train_loss,
     train_cross_entropy,
+    ...distilled,
     learned_loss,
     validation_loss,
     best: improved,
@@ -342,6 +354,8 @@ function closeEpoch(progress: Progress): void {
   progress.epochLoss = 0;
   progress.epochCrossEntropy = 0;
   progress.epochWeight = 0;
+  progress.epochDistillation = 0;
+  progress.epochTaught = 0;
 }
 
 /** Without validation data or early stopping there is nothing to choose by: the last weights are it. */
