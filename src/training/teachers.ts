@@ -26,7 +26,7 @@ import {
 } from "./soft_targets.ts";
 
 /** Tokens that teachers read at once: enough for GEMM's speed. All layers' activations are kept. */
-const BATCH_TOKENS = 512;
+const BATCH_TOKENS = 2048;
 /** Probabilities below it are not listed: so small ones teach nothing, and would fill most of the file. */
 const LEAST_LISTED = 1e-5;
 /** Milliseconds between two signs of life. */

@@ -1,4 +1,4 @@
-// Reads the fixtures that make_fixtures.py and make_generation_fixtures.py wrote. Its safetensors reader is its own and assumes a sound
+// Reads the fixtures that the scripts make_*fixtures.py wrote. Its safetensors reader is its own and assumes a sound
 // file, so that a mistake in src/checkpoint/ cannot hide one in the model.
 
 /** A ragged batch as the model takes it. */
@@ -118,5 +118,27 @@ export function readGenerationFixture(): GenerationFixture {
     configuration: JSON.parse(Deno.readTextFileSync(file("config.json"))),
     parameters: readTensors(file("model.safetensors")) as Map<string, Float32Array>,
     expected: JSON.parse(Deno.readTextFileSync(file("expected.json"))),
+  };
+}
+
+/** What two teachers and a student make of the batch of fixtures/gelu; see make_distillation_fixtures.py. */
+export interface DistillationFixture {
+  temperature: number;
+  weight: number;
+  top_k: number;
+  /** Every so many targets one has no teacher. */
+  silent: number;
+  forward: { loss: number; distillation: number };
+  reverse: { loss: number; distillation: number };
+  /** tokens and probabilities [targets, top_k], rests [targets], and gradients by divergence and name. */
+  arrays: Map<string, Float32Array | Int32Array>;
+}
+
+/** Loads tests/reference/fixtures/distillation. */
+export function readDistillationFixture(): DistillationFixture {
+  const file = (leaf: string) => new URL(`./fixtures/distillation/${leaf}`, import.meta.url);
+  return {
+    ...JSON.parse(Deno.readTextFileSync(file("expected.json"))),
+    arrays: readTensors(file("expected.safetensors")),
   };
 }

@@ -3,3 +3,4 @@
 export * from "./compare.ts";
 export * from "./layers.ts";
 export * from "./training.ts";
+export * from "./distillation.ts";
