@@ -13,8 +13,9 @@ function override(recipe: Recipe, ...args: string[]): Recipe {
 }
 
 Deno.test("every field of a recipe has a flag of its name, and every flag a field", () => {
+  const others: Record<string, string> = { data: "corpus", teacher: "teachers" };
   const fields = Object.keys(RECIPE_OPTIONS).map((name) =>
-    name === "data" ? "corpus" : name.replaceAll(/-(.)/g, (_, c) => c.toUpperCase())
+    others[name] ?? name.replaceAll(/-(.)/g, (_, c) => c.toUpperCase())
   );
   for (const recipe of Object.values(recipes)) {
     assertEquals(Object.keys(recipe).sort(), fields.sort());
@@ -44,6 +45,11 @@ Deno.test("a flag changes its own field and no other", () => {
     [["--stop-on", "training", "--patience", "2"], { stopOn: "training", patience: 2 }],
     [["--accumulate", "4", "--batch-size", "1"], { accumulate: 4, batchSize: 1 }],
     [["--samples", "Why?"], { samples: ["Why?"] }],
+    [["--teacher", "a", "--teacher", "b", "--distill-weight", "1", "--distill-top-k", "9"], {
+      teachers: ["a", "b"],
+      distillWeight: 1,
+      distillTopK: 9,
+    }],
   ];
   for (const [args, change] of changes) {
     assertEquals(override(recipes.basic, ...args), { ...recipes.basic, ...change });
@@ -57,6 +63,7 @@ Deno.test("flags that contradict each other are refused", () => {
     [recipes.basic, ["--stop-on", "training"], "needs --patience of at least 1"],
     [recipes.basic, ["--patience", "2"], "--patience needs --stop-on"],
     [recipes.enhanced, ["--validation", "0"], "needs --validation above 0"],
+    [recipes.basic, ["--distill-weight", "1"], "--distill-weight needs --teacher DIR"],
     [recipes.basic, ["--formats", "q-b"], "did you mean q-a?"],
     [recipes.basic, ["--formats", "q-a:0"], "how many conversations"],
   ];

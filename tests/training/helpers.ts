@@ -5,6 +5,7 @@ import { GPT, parameterTable, presets } from "../../src/model/mod.ts";
 import { loadTokenizer } from "../../src/tokenizer/mod.ts";
 import {
   loadCorpus,
+  prepareTeaching,
   type Recipe,
   recipes,
   type RunState,
@@ -136,12 +137,19 @@ export async function runTraining(
     } else model.initialize(recipe.seed);
     const stop = new AbortController();
     const events: TrainingEvent[] = [];
+    if (recipe.teachers.length > 0) Deno.mkdirSync(`${directory}/run`, { recursive: true });
+    const teaching = await prepareTeaching({
+      ...{ runtime, corpus, recipe, directory: `${directory}/run`, signal: stop.signal },
+      identity: state.teaching ?? null,
+      onEvent: (event) => events.push(event),
+    });
     let steps = 0;
     await train({
       model,
       tokenizer,
       corpus,
-      state,
+      teaching,
+      state: teaching === null ? state : { ...state, teaching: teaching.identity },
       directory: `${directory}/run`,
       history,
       saveEvery: 0,
