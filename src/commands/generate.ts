@@ -49,6 +49,11 @@ export const command = {
       help: 'messages to answer, a line of JSON each: {"prompt"} or {"messages"}',
     },
     out: { type: "string", placeholder: "FILE", help: "where the answers to --prompts go" },
+    "as-data": {
+      type: "boolean",
+      help: "write lines that train --data reads, with the answers that ended by themselves: " +
+        "a student's data, in its teacher's words",
+    },
     width: {
       type: "integer",
       minimum: 1,
@@ -83,6 +88,9 @@ export async function run(args: string[]): Promise<number> {
   }
   if ((prompts === undefined) !== (out === undefined)) {
     throw new UserError("--prompts FILE and --out FILE go together");
+  }
+  if (options["as-data"] && prompts === undefined) {
+    throw new UserError("--as-data needs --prompts FILE");
   }
   const lines = prompts === undefined ? null : readPrompts(prompts);
   const { model, runtime, metadata, tokenizer } = await loadModel(options);
@@ -154,6 +162,21 @@ function hasStopped({ ending }: Generated): boolean {
   return ending === "end-of-text" || ending === "stop-text" || ending === "unsure";
 }
 
+/**
+ * Sequence-level distillation (Kim and Rush 2016): a line that train reads, with the answer in place of the one that
+ * it had and its labels kept. None for an answer that says nothing, was cut off, or is what an unsure model says.
+ */
+function dataLine({ messages, source }: PromptLine, { text, ending }: Generated): string | null {
+  const content = text.trim();
+  if (content === "" || ending !== "end-of-text" && ending !== "stop-text") return null;
+  const { intent, category } = source;
+  return JSON.stringify({
+    messages: [...messages, { role: "assistant", content }],
+    intent,
+    category,
+  });
+}
+
 /** The last thing that the user says. */
 function questionOf({ messages }: PromptLine): string {
   return messages.at(-1)!.content;
@@ -196,8 +219,9 @@ async function many(
   progress.clear();
   const written = answers.flatMap((answer, i) => {
     if (answer === undefined) return [];
-    const { source } = lines[i]!;
-    return [JSON.stringify({ ...source, answer: answer.text, stopped: hasStopped(answer) })];
+    const line = lines[i]!;
+    if (options["as-data"]) return dataLine(line, answer) ?? [];
+    return [JSON.stringify({ ...line.source, answer: answer.text, stopped: hasStopped(answer) })];
   });
   try {
     Deno.writeTextFileSync(options.out!, written.map((line) => line + "\n").join(""));

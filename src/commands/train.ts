@@ -37,6 +37,7 @@ import {
   SOFT_TARGETS,
   startOfRun,
   steepest,
+  teachersMemory,
   teacherWarnings,
   testRates,
   train,
@@ -373,11 +374,14 @@ async function prepare<T>(
     );
   }
   const lora = loraOf(state.recipe);
-  const needed = memoryEstimate(configuration, {
-    training: true,
-    tokens: largestBatch(corpus, state.recipe),
-    lora,
-  });
+  const memory = (tokens: number) =>
+    memoryEstimate(configuration, { training: true, tokens, lora });
+  // Those who have spoken are not asked again.
+  const teachers = state.teaching === undefined ? state.recipe.teachers : [];
+  const needed = Math.max(
+    memory(largestBatch(corpus, state.recipe)),
+    memory(0) + teachersMemory(teachers, vocab_size),
+  );
   const warning = checkMemory(needed, await machineMemory());
   if (warning !== null) console.error(`warning: ${warning}`);
   const runtime = await Runtime.start({ threads });
@@ -463,11 +467,17 @@ async function findRate(
   const points = await prepare(
     run,
     threads,
-    ({ corpus, model }) =>
-      testRates(model, corpus, run.state.recipe, ({ rate, loss }, step) => {
+    async ({ corpus, model, runtime }) => {
+      const { recipe } = run.state;
+      const onEvent = () => {};
+      const teaching = await prepareTeaching({
+        ...{ runtime, corpus, recipe, signal, onEvent, identity: null, directory: null },
+      });
+      return await testRates(model, corpus, recipe, ({ rate, loss }, step) => {
         bar.update(step, [`rate ${rate.toExponential(1)}`, `loss ${loss.toFixed(3)}`]);
         return !signal.aborted;
-      }),
+      }, { teaching });
+    },
   );
   bar.clear();
   const suggested = steepest(points);

@@ -24,7 +24,7 @@ export { loraOf, type Recipe, type RecipeName, recipes, type ScheduleName } from
 export { learningRateAt } from "./schedule.ts";
 export { SOFT_TARGETS, Teaching } from "./soft_targets.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
-export { prepareTeaching, teacherWarnings } from "./teachers.ts";
+export { prepareTeaching, teachersMemory, teacherWarnings } from "./teachers.ts";
 export { largestBatch, stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";
 export {
   type EpochLosses,

@@ -6,6 +6,7 @@ import type { GPT } from "../model/mod.ts";
 import type { Corpus } from "./corpus.ts";
 import { orderOf } from "./curriculum.ts";
 import type { Recipe } from "./recipe.ts";
+import type { Teaching } from "./soft_targets.ts";
 
 export interface RatePoint {
   readonly rate: number;
@@ -42,18 +43,24 @@ export async function testRates(
   corpus: Corpus,
   recipe: Recipe,
   onStep: (point: RatePoint, step: number) => boolean,
-  range = RATE_RANGE,
+  { range = RATE_RANGE, teaching = null }: {
+    readonly range?: RateRange;
+    /** What teachers say of the training texts. */
+    readonly teaching?: Teaching | null;
+  } = {},
 ): Promise<RatePoint[]> {
   const points: RatePoint[] = [];
   const examples = corpus.training;
   let epoch = 0, queue: number[] = [], average = 0;
   for (let step = 0; step < range.steps; step++) {
     if (queue.length === 0) queue = Array.from(orderOf(examples, recipe, epoch++));
-    const batch = collate(queue.splice(0, recipe.batchSize).map((i) => examples[i]!));
+    const chosen = queue.splice(0, recipe.batchSize).map((i) => examples[i]!);
+    const batch = collate(chosen);
     const { labelSmoothing, seed } = recipe;
     const sums = model.accumulate(batch, {
       normalizer: totalWeight(batch),
       labelSmoothing,
+      distillation: teaching?.of(chosen),
       seed,
       step,
       microStep: 0,

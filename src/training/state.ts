@@ -85,7 +85,13 @@ export function checkState(value: unknown, directory: string): RunState {
   if (!complete) {
     throw new UserError(`${directory}/training/state.json: is damaged: fields are missing`);
   }
-  return { ...state as RunState, momentSteps: state.momentSteps ?? 0 };
+  const { recipe, ...rest } = state as RunState;
+  return {
+    ...rest,
+    // What runs before the field did not have.
+    recipe: { ...recipe, teachers: recipe.teachers ?? [] },
+    momentSteps: state.momentSteps ?? 0,
+  };
 }
 
 /**

@@ -5,7 +5,13 @@ import { checkTokens, loadWeights, readWeightsInfo, tokenizerOf } from "../check
 import { collate, type Example } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import { addSoftened, type Runtime, type Tensor, topK } from "../kernels/mod.ts";
-import { GPT, type SoftTargets } from "../model/mod.ts";
+import {
+  type Configuration,
+  GPT,
+  innerWidth,
+  memoryEstimate,
+  type SoftTargets,
+} from "../model/mod.ts";
 import {
   areAlike,
   mapTokens,
@@ -25,8 +31,10 @@ import {
   writeSoftTargets,
 } from "./soft_targets.ts";
 
-/** Tokens that teachers read at once: enough for GEMM's speed. All layers' activations are kept. */
-const BATCH_TOKENS = 2048;
+/** Tokens that teachers read at once: GEMM is at its speed from the fewest on. */
+const FEWEST_TOKENS = 256, MOST_TOKENS = 2048;
+/** What the activations of a reading, all layers of which are kept, and its predictions are to take at most. */
+const READING_BYTES = 2 ** 27;
 /** Probabilities below it are not listed: so small ones teach nothing, and would fill most of the file. */
 const LEAST_LISTED = 1e-5;
 /** Milliseconds between two signs of life. */
@@ -114,6 +122,25 @@ async function loadTeacher(path: string, { runtime, corpus }: TeachingOptions): 
   };
 }
 
+/** Bytes of a token of a reading: activations of all layers, and the mean over the student's V tokens. */
+function bytesPerToken(c: Configuration, V: number): number {
+  return 4 * (c.n_layer * (10 * c.n_embd + 2 * innerWidth(c)) + V + 1);
+}
+
+function tokensAtOnce(teachers: readonly Configuration[], V: number): number {
+  const bytes = Math.max(...teachers.map((configuration) => bytesPerToken(configuration, V)));
+  return Math.min(MOST_TOKENS, Math.max(FEWEST_TOKENS, Math.floor(READING_BYTES / bytes)));
+}
+
+/** Bytes that asking checkpoints takes, beside what training has allocated, for a student of V tokens. */
+export function teachersMemory(paths: readonly string[], V: number): number {
+  if (paths.length === 0) return 0;
+  const all = paths.map((path) => readWeightsInfo(path).configuration);
+  const weights = all.map((c) => memoryEstimate(c, { training: false, tokens: 0 }));
+  const readings = all.map((c) => tokensAtOnce(all, V) * bytesPerToken(c, V));
+  return weights.reduce((a, b) => a + b, 0) + Math.max(...readings);
+}
+
 /** What is unwise about a teacher, for the terminal. */
 export function teacherWarnings(paths: readonly string[], student: Tokenizer): string[] {
   return paths.flatMap((path) => {
@@ -139,7 +166,8 @@ export function teacherWarnings(paths: readonly string[], student: Tokenizer): s
 
 /** Loads the teachers, asks them, and gives their memory back. */
 async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
-  const { runtime, corpus: { training }, recipe, signal, onEvent } = options;
+  const { runtime, corpus, recipe, signal, onEvent } = options;
+  const { training } = corpus;
   const mark = runtime.arena.mark();
   try {
     const teachers: Teacher[] = [];
@@ -147,7 +175,11 @@ async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
     const parts: SoftTargets[] = [];
     const start = performance.now();
     let sign = start, done = 0;
-    for (const batch of inBatches(training)) {
+    const size = tokensAtOnce(
+      teachers.map(({ model }) => model.configuration),
+      corpus.tokenizer.vocabularySize,
+    );
+    for (const batch of inBatches(training, size)) {
       if (signal.aborted) return null;
       parts.push(runtime.arena.scope(() => askBatch(teachers, batch, options)));
       done += batch.length;
@@ -169,10 +201,10 @@ async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
   }
 }
 
-function* inBatches(examples: readonly Example[]): Generator<Example[]> {
+function* inBatches(examples: readonly Example[], most: number): Generator<Example[]> {
   let batch: Example[] = [], size = 0;
   for (const example of examples) {
-    if (batch.length > 0 && size + example.tokens.length > BATCH_TOKENS) {
+    if (batch.length > 0 && size + example.tokens.length > most) {
       yield batch;
       [batch, size] = [[], 0];
     }

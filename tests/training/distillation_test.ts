@@ -58,7 +58,7 @@ function corpusOf(directory: string, recipe: Recipe, tokenizer = loadTokenizer()
 
 /** What teachers say of a corpus, and the event that tells of it. */
 async function ask(corpus: Corpus, recipe: Recipe, directory: string | null = null) {
-  const runtime = await Runtime.start({ threads: 2 });
+  const runtime = await Runtime.start({ threads: 1 });
   try {
     const before = runtime.arena.used;
     const told: TaughtEvent[] = [];
