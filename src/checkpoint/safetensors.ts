@@ -27,6 +27,13 @@ export interface TensorEntry {
   readonly checksum?: string;
 }
 
+/** A tensor of whole numbers to be written, which stay such. */
+export interface IntegerSource {
+  readonly name: string;
+  readonly shape: readonly number[];
+  integers(): Int32Array;
+}
+
 /** The specification's own limit. */
 const LONGEST_HEADER = 100_000_000;
 
@@ -39,7 +46,7 @@ const checksumOf = (bytes: Uint8Array) => crc32(bytes).toString(16).padStart(DIG
 /** Writes tensors as f32 or rounded to bf16, with checksums and what `metadata` says, and flushes the file. */
 export function writeSafetensors(
   path: string,
-  tensors: readonly TensorSource[],
+  tensors: readonly (TensorSource | IntegerSource)[],
   type: "F32" | "BF16" = "F32",
   metadata: Readonly<Record<string, string>> = {},
 ): void {
@@ -49,9 +56,10 @@ export function writeSafetensors(
     __metadata__: { format: "pt", ...metadata, [CHECKSUMS]: unknown },
   };
   let offset = 0;
-  for (const { name, shape } of tensors) {
-    const end = offset + sizeOf(shape) * BYTES[type];
-    header[name] = { dtype: type, shape, data_offsets: [offset, end] };
+  for (const tensor of tensors) {
+    const { name, shape } = tensor, own = "integers" in tensor ? "I32" : type;
+    const end = offset + sizeOf(shape) * BYTES[own];
+    header[name] = { dtype: own, shape, data_offsets: [offset, end] };
     offset = end;
   }
   const json = JSON.stringify(header);
@@ -64,7 +72,7 @@ export function writeSafetensors(
   writeAll(file, text);
   let checksums = "";
   for (const tensor of tensors) {
-    const values = type === "F32" ? tensor.values() : narrowBfloat16(tensor.values());
+    const values = numbersOf(tensor, type);
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     checksums += checksumOf(bytes);
     writeAll(file, bytes);
@@ -72,6 +80,12 @@ export function writeSafetensors(
   file.seekSync(length.length + json.indexOf(unknown), Deno.SeekMode.Start);
   writeAll(file, new TextEncoder().encode(checksums));
   file.syncSync();
+}
+
+/** What is written of a tensor. */
+function numbersOf(tensor: TensorSource | IntegerSource, type: "F32" | "BF16") {
+  if ("integers" in tensor) return tensor.integers();
+  return type === "F32" ? tensor.values() : narrowBfloat16(tensor.values());
 }
 
 /** An open file of tensors, its header checked. */
@@ -105,12 +119,27 @@ export class SafetensorsFile implements TensorFile {
     if (!Object.hasOwn(FLOATS, type)) {
       throw new UserError(`${this.path}: ${name} holds ${type}, no floating-point numbers`);
     }
+    const bytes = this.#bytes(name, start, end, checksum);
+    return checkFinite(this.path, name, widen(bytes, type));
+  }
+
+  /**
+   * A tensor of whole numbers.
+   * @throws UserError when it is missing, damaged, has another shape, or holds other numbers
+   */
+  readIntegers(name: string, shape: readonly number[]): Int32Array {
+    const { type, start, end, checksum } = findEntry(this, name, shape);
+    if (type !== "I32") throw new UserError(`${this.path}: ${name} holds ${type}, not I32`);
+    return new Int32Array(this.#bytes(name, start, end, checksum).buffer);
+  }
+
+  #bytes(name: string, start: number, end: number, checksum: string | undefined) {
     const bytes = readAt(this.#file, this.#dataStart + start, end - start);
     if (bytes === null) throw new UserError(`${this.path}: ends in the middle of ${name}`);
     if (checksum !== undefined && checksum !== checksumOf(bytes)) {
       throw new UserError(`${this.path}: is damaged: the bytes of ${name} have changed`);
     }
-    return checkFinite(this.path, name, widen(bytes, type));
+    return bytes;
   }
 
   close(): void {

@@ -40,23 +40,15 @@ export function teachingIdentity(corpus: Corpus, recipe: Recipe): string {
 
 /** Writes soft targets beside their final name, flushed, then renamed. */
 export function writeSoftTargets(path: string, targets: SoftTargets, identity: string): void {
-  const rows = targets.rests.length;
-  const counts = Float32Array.from(
-    { length: rows },
-    (_, n) => targets.first[n + 1]! - targets.first[n]!,
-  );
-  // Whole numbers below 2^24 are exact in f32, and no vocabulary is as large.
-  const arrays = {
-    counts,
-    tokens: Float32Array.from(targets.tokens),
-    probabilities: targets.probabilities,
-    rests: targets.rests,
-  };
-  const tensors = Object.entries(arrays).map(([name, values]) => ({
-    name,
-    shape: [values.length],
-    values: () => values,
-  }));
+  const integers = ["first", "tokens"] as const, floats = ["probabilities", "rests"] as const;
+  const shape = (name: keyof SoftTargets) => ({ name, shape: [targets[name].length] });
+  const tensors = [
+    ...integers.map((name) => ({
+      ...shape(name),
+      integers: () => targets[name],
+    })),
+    ...floats.map((name) => ({ ...shape(name), values: () => targets[name] })),
+  ];
   replaceFile(
     path,
     (temporary) => writeSafetensors(temporary, tensors, "F32", { [IDENTITY]: identity }),
@@ -83,17 +75,15 @@ export function readSoftTargets(
     );
   }
   const entries = file.entries.get("tokens")?.shape[0] ?? 0;
-  const counts = file.read("counts", [rows]);
-  const first = new Int32Array(rows + 1);
-  counts.forEach((count, n) => first[n + 1] = first[n]! + count);
-  const tokens = file.read("tokens", [entries]);
-  const isSound = counts.every((count) => Number.isInteger(count) && count >= 0) &&
-    first[rows] === entries &&
-    tokens.every((token) => Number.isInteger(token) && token >= 0 && token < vocabularySize);
+  const first = file.readIntegers("first", [rows + 1]);
+  const tokens = file.readIntegers("tokens", [entries]);
+  const isSound = first[0] === 0 && first[rows] === entries &&
+    first.every((at, n) => n === 0 || at >= first[n - 1]!) &&
+    tokens.every((token) => token >= 0 && token < vocabularySize);
   if (!isSound) throw new UserError(`${path}: is damaged: its lists are no tokens; remove it`);
   return {
     first,
-    tokens: Int32Array.from(tokens),
+    tokens,
     probabilities: file.read("probabilities", [entries]),
     rests: file.read("rests", [rows]),
   };

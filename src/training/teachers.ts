@@ -34,7 +34,7 @@ import {
 /** Tokens that teachers read at once: GEMM is at its speed from the fewest on. */
 const FEWEST_TOKENS = 256, MOST_TOKENS = 2048;
 /** What the activations of a reading, all layers of which are kept, and its predictions are to take at most. */
-const READING_BYTES = 2 ** 27;
+const READING_BYTES = 2 ** 25;
 /** Probabilities below it are not listed: so small ones teach nothing, and would fill most of the file. */
 const LEAST_LISTED = 1e-5;
 /** Milliseconds between two signs of life. */
@@ -172,7 +172,8 @@ async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
   try {
     const teachers: Teacher[] = [];
     for (const path of recipe.teachers) teachers.push(await loadTeacher(path, options));
-    const parts: SoftTargets[] = [];
+    const rows = training.reduce((sum, example) => sum + placesOf(example).length, 0);
+    const lists = new Lists(rows, recipe.distillTopK);
     const start = performance.now();
     let sign = start, done = 0;
     const size = tokensAtOnce(
@@ -181,7 +182,7 @@ async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
     );
     for (const batch of inBatches(training, size)) {
       if (signal.aborted) return null;
-      parts.push(runtime.arena.scope(() => askBatch(teachers, batch, options)));
+      runtime.arena.scope(() => askBatch(teachers, batch, options, lists));
       done += batch.length;
       const now = performance.now();
       if (now - sign < SIGN) continue;
@@ -195,7 +196,7 @@ async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
       // Lets a signal arrive.
       await new Promise((turn) => setTimeout(turn, 0));
     }
-    return joined(parts);
+    return lists.done();
   } finally {
     runtime.arena.release(mark);
   }
@@ -245,12 +246,13 @@ function readingOf({ model, map, translate }: Teacher, examples: readonly Exampl
   return { examples: read, rows: Int32Array.from(rows), to: Int32Array.from(to) };
 }
 
-/** The mean of the teachers' probabilities of the batch's targets: the largest, and the sum of the rest. */
+/** Adds the mean of the teachers' probabilities of the batch's targets: the largest, and the sum of the rest. */
 function askBatch(
   teachers: readonly Teacher[],
   examples: readonly Example[],
   { runtime, corpus, recipe }: TeachingOptions,
-): SoftTargets {
+  lists: Lists,
+): void {
   const { distillTemperature: temperature, distillTopK: k } = recipe;
   const R = examples.reduce((sum, example) => sum + placesOf(example).length, 0);
   const V = corpus.tokenizer.vocabularySize;
@@ -278,52 +280,49 @@ function askBatch(
     rests: runtime.arena.allocate([R]),
   };
   topK(runtime, result, mean, LEAST_LISTED);
-  return listsOf(
+  lists.add(
     runtime.i32(result.tokens),
     runtime.f32(result.probabilities),
     runtime.f32(result.rests),
   );
 }
 
-/** Lists [R, k] that end in -1, without their ends. */
-function listsOf(
-  tokens: Int32Array,
-  probabilities: Float32Array,
-  rests: Float32Array,
-): SoftTargets {
-  const R = rests.length, k = tokens.length / R;
-  const first = new Int32Array(R + 1);
-  const places: number[] = [];
-  for (let row = 0; row < R; row++) {
-    for (let i = row * k; i < (row + 1) * k && tokens[i]! >= 0; i++) places.push(i);
-    first[row + 1] = places.length;
-  }
-  return {
-    first,
-    tokens: Int32Array.from(places, (i) => tokens[i]!),
-    probabilities: Float32Array.from(places, (i) => probabilities[i]!),
-    rests: rests.slice(),
-  };
-}
+/** Lists as they come, one batch behind the other. Memory that no list reaches is never touched. */
+class Lists {
+  readonly #first: Int32Array;
+  readonly #tokens: Int32Array;
+  readonly #probabilities: Float32Array;
+  readonly #rests: Float32Array;
+  #rows = 0;
+  #entries = 0;
 
-/** The lists of several batches, one behind the other. */
-function joined(parts: readonly SoftTargets[]): SoftTargets {
-  const rows = parts.reduce((sum, { rests }) => sum + rests.length, 0);
-  const entries = parts.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  const whole = {
-    first: new Int32Array(rows + 1),
-    tokens: new Int32Array(entries),
-    probabilities: new Float32Array(entries),
-    rests: new Float32Array(rows),
-  };
-  let row = 0, entry = 0;
-  for (const { first, tokens, probabilities, rests } of parts) {
-    whole.first.set(first.map((at) => at + entry), row);
-    whole.tokens.set(tokens, entry);
-    whole.probabilities.set(probabilities, entry);
-    whole.rests.set(rests, row);
-    row += rests.length;
-    entry += tokens.length;
+  constructor(rows: number, readonly k: number) {
+    this.#first = new Int32Array(rows + 1);
+    this.#tokens = new Int32Array(rows * k);
+    this.#probabilities = new Float32Array(rows * k);
+    this.#rests = new Float32Array(rows);
   }
-  return whole;
+
+  /** Adds lists [R, k], which end in -1 where they are shorter, without their ends. */
+  add(tokens: Int32Array, probabilities: Float32Array, rests: Float32Array): void {
+    const { k } = this;
+    for (let row = 0; row < rests.length; row++) {
+      const own = tokens.subarray(row * k, (row + 1) * k);
+      const end = own.indexOf(-1), length = end < 0 ? k : end;
+      this.#tokens.set(own.subarray(0, length), this.#entries);
+      this.#probabilities.set(probabilities.subarray(row * k, row * k + length), this.#entries);
+      this.#first[this.#rows + row + 1] = this.#entries += length;
+    }
+    this.#rests.set(rests, this.#rows);
+    this.#rows += rests.length;
+  }
+
+  done(): SoftTargets {
+    return {
+      first: this.#first,
+      tokens: this.#tokens.subarray(0, this.#entries),
+      probabilities: this.#probabilities.subarray(0, this.#entries),
+      rests: this.#rests,
+    };
+  }
 }

@@ -267,7 +267,7 @@ Deno.test("readSoftTargets: lists that are no tokens are refused, a missing file
     writeSoftTargets(path, sound, "id");
     assertEquals(readSoftTargets(path, "id", 2, 10), sound);
     assertThrows(() => readSoftTargets(path, "id", 2, 7), UserError, "is damaged: its lists");
-    assertThrows(() => readSoftTargets(path, "id", 3, 10), UserError, "counts has shape [2]");
+    assertThrows(() => readSoftTargets(path, "id", 3, 10), UserError, "first has shape [3]");
     writeSoftTargets(path, { ...sound, first: Int32Array.of(0, 1, 1) }, "id");
     assertThrows(() => readSoftTargets(path, "id", 2, 10), UserError, "is damaged: its lists");
     assertEquals(Array.from(Deno.readDirSync(directory)).length, 1);
