@@ -71,6 +71,14 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
   ["dropout", "labelSmoothing", "promptLossWeight", "endOfText", "augment", "stopOn", "patience"],
 ];
 
+/** Those that only matter with teachers. */
+const DISTILLATION = [
+  "distillTemperature",
+  "distillWeight",
+  "distillDivergence",
+  "distillTopK",
+] as const;
+
 function tokensOf(examples: Corpus["training"]): number {
   return examples.reduce((sum, { tokens }) => sum + tokens.length - 1, 0);
 }
@@ -97,6 +105,10 @@ function describe({ directory, state, corpus, configuration, runtime }: RunStart
     ...GROUPS.map((names) =>
       "  " + names.map((name) => `${words(name)} ${String(recipe[name])}`).join(", ")
     ),
+    ...(recipe.teachers.length === 0 ? [] : [
+      `  teachers ${recipe.teachers.join(", ")}: ` +
+      DISTILLATION.map((name) => `${words(name)} ${recipe[name]}`).join(", "),
+    ]),
     ...corpus.skipped.map((line) => `warning: left out ${line}`),
     ...(corpus.truncated === 0
       ? []

@@ -26,6 +26,11 @@ export function placesOf({ tokens, weights }: Example): number[] {
   return Array.from(tokens.keys()).filter((i) => i > 0 && weights[i]! > 0);
 }
 
+/** How many tokens of examples are learned. */
+export function learnedTokens(examples: readonly Example[]): number {
+  return examples.reduce((sum, example) => sum + placesOf(example).length, 0);
+}
+
 /** A number for all that soft targets depend on: data, vocabulary, teachers, temperature and length of the lists. */
 export function teachingIdentity(corpus: Corpus, recipe: Recipe): string {
   const { tokenizer, fingerprint } = corpus;

@@ -23,6 +23,7 @@ import type { Corpus } from "./corpus.ts";
 import type { TrainingEvent } from "./events.ts";
 import type { Recipe } from "./recipe.ts";
 import {
+  learnedTokens,
   placesOf,
   readSoftTargets,
   SOFT_TARGETS,
@@ -65,15 +66,14 @@ export async function prepareTeaching(options: TeachingOptions): Promise<Teachin
   // A run that goes on needs its teachers no more, as long as it has kept what they said.
   const identity = options.identity ?? teachingIdentity(corpus, recipe);
   const path = directory === null ? null : `${directory}/${SOFT_TARGETS}`;
-  const rows = corpus.training.reduce((sum, example) => sum + placesOf(example).length, 0);
+  const rows = learnedTokens(corpus.training);
   const kept = path === null
     ? null
     : readSoftTargets(path, identity, rows, corpus.tokenizer.vocabularySize);
   if (kept === null && identity !== teachingIdentity(corpus, recipe)) {
+    const names = recipe.teachers.join(", ");
     throw new UserError(
-      `${
-        recipe.teachers.join(", ")
-      }: changed since the run began, and ${path} is gone; begin a new run`,
+      `${names}: changed since the run began, and ${path} is gone; begin a new run`,
     );
   }
   const targets = kept ?? await ask(options);
@@ -172,8 +172,7 @@ async function ask(options: TeachingOptions): Promise<SoftTargets | null> {
   try {
     const teachers: Teacher[] = [];
     for (const path of recipe.teachers) teachers.push(await loadTeacher(path, options));
-    const rows = training.reduce((sum, example) => sum + placesOf(example).length, 0);
-    const lists = new Lists(rows, recipe.distillTopK);
+    const lists = new Lists(learnedTokens(training), recipe.distillTopK);
     const start = performance.now();
     let sign = start, done = 0;
     const size = tokensAtOnce(
@@ -254,7 +253,7 @@ function askBatch(
   lists: Lists,
 ): void {
   const { distillTemperature: temperature, distillTopK: k } = recipe;
-  const R = examples.reduce((sum, example) => sum + placesOf(example).length, 0);
+  const R = learnedTokens(examples);
   const V = corpus.tokenizer.vocabularySize;
   const readings = teachers.map((teacher) => readingOf(teacher, examples));
   const speakers = new Int32Array(R);
