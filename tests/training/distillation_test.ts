@@ -167,6 +167,36 @@ Deno.test("a teacher of another vocabulary: its words in the student's tokens; w
     }
   }));
 
+Deno.test("a batch of more targets than logits are made at once: every text's lists are those that it gets alone", () =>
+  withDirectory(async (directory) => {
+    const gpt2 = loadTokenizer();
+    const words = Deno.readTextFileSync(writeData(directory));
+    const tokenizer = new CompactTokenizer(gpt2, vocabularyOf([words], gpt2));
+    const teachers = [await makeTeacher(`${directory}/a`, 1, tokenizer)];
+    const formats = ["human-assistant", "q-a", "user-ai"].map((name) => ({ name })) as Recipe[
+      "formats"
+    ];
+    const recipe = { ...RECIPE, teachers, formats, promptLossWeight: 0.5, validation: 0 };
+    const corpus = corpusOf(directory, recipe, tokenizer);
+    const { teaching, taught } = await ask(corpus, recipe);
+    assert(taught.targets > 2 * 192, `${taught.targets}`);
+    for (const example of [corpus.training[0]!, corpus.training.at(-1)!]) {
+      const { targets } = teaching.of([example]);
+      const said = await probabilities(teachers[0]!, example.tokens, 2);
+      said.forEach((p, n) => {
+        for (let j = targets.first[n]!; j < targets.first[n + 1]!; j++) {
+          assertAlmostEquals(targets.probabilities[j]!, p[targets.tokens[j]!]!, 1e-5);
+        }
+        assert(targets.first[n + 1]! > targets.first[n]!);
+      });
+      // R-Drop's copies hear the same.
+      const twice = teaching.of([example, example]).targets;
+      const entries = targets.tokens.length;
+      assertEquals(twice.tokens.subarray(entries), targets.tokens);
+      assertEquals(twice.rests.subarray(said.length), targets.rests);
+    }
+  }));
+
 function assertSameRun(actual: TestRun, expected: TestRun): void {
   assertEquals(actual.history, expected.history);
   for (const [name, values] of expected.arrays) {
@@ -190,6 +220,21 @@ Deno.test("with teachers, noise, R-Drop and accumulation: stopped and resumed wi
       return await runTraining(directory, { recipe, resume: true });
     });
     assertSameRun(parts, whole);
+    // Where what they said is gone, too, only the same teachers can be asked again.
+    for (const seed of [1, 3]) {
+      await withDirectory(async (directory) => {
+        await makeTeacher(teachers[0]!, 1);
+        await makeTeacher(teachers[1]!, 2);
+        await runTraining(directory, { recipe, stopAfter: 1 });
+        Deno.removeSync(`${directory}/run/teachers.safetensors`);
+        await makeTeacher(teachers[0]!, seed);
+        const resumed = runTraining(directory, { recipe, resume: true });
+        if (seed === 1) return assertSameRun(await resumed, whole);
+        const error = await resumed.catch((e) => e);
+        assert(error instanceof UserError, String(error));
+        assert(/changed since the run began, and .* is gone/.test(error.message), error.message);
+      });
+    }
     const kept = (run: TestRun) => run.events.flatMap((e) => e.event === "taught" ? [e.kept] : []);
     assertEquals([kept(whole), kept(parts)], [[false], [true]]);
     const [step] = whole.events.filter((e) => e.event === "step");
