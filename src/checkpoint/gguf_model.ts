@@ -7,16 +7,18 @@ import {
   chatTemplate,
   formats,
   loadTokenizer,
+  readSpelledTokens,
   special,
+  spelledMerges,
+  spelledTokens,
 } from "../tokenizer/mod.ts";
-import { gpt2Merges, gpt2Tokens } from "../tokenizer/mod.ts";
 import { blockFormats, type BlockType } from "./blocks.ts";
-import { type CheckpointInfo, type Metadata, metadataOf } from "./checkpoint.ts";
+import { type CheckpointInfo, type Metadata, metadataOf, tokenizerOf } from "./checkpoint.ts";
 import { replaceFile } from "./directory.ts";
 import { ALIGNMENT, type GgufFile, type GgufSource, type GgufValue, writeGguf } from "./gguf.ts";
 import { ggufLayout, POSITIONS, TOKENS } from "./spellings.ts";
 import { transpose } from "./tensors.ts";
-import type { Weights } from "./weights.ts";
+import { type ReadableWeights, withVocabularySteps } from "./vocabulary.ts";
 
 /** GGUF's types of tokens. */
 const NORMAL = 1, CONTROL = 3;
@@ -42,7 +44,6 @@ export function ggufInfo({ path, metadata, entries }: GgufFile): CheckpointInfo 
   const tokens = ggufLayout.place(TOKENS).name;
   const vocab_size = entries.get(tokens)?.shape[0];
   if (vocab_size === undefined) throw new UserError(`${path}: holds no tensor ${tokens}`);
-  checkTokens(path, metadata.get("tokenizer.ggml.tokens"));
   const n_embd = number("gpt2.embedding_length");
   const n_inner = number("gpt2.feed_forward_length", 4 * n_embd);
   return {
@@ -65,6 +66,7 @@ export function ggufInfo({ path, metadata, entries }: GgufFile): CheckpointInfo 
       {
         format: metadata.get("illuminator.format"),
         turns: metadata.get("illuminator.turns"),
+        ...vocabularyOf(path, metadata.get("tokenizer.ggml.tokens")),
       },
       path,
       vocab_size,
@@ -77,12 +79,17 @@ function roundedEpsilon(value: number): number {
   return Number(value.toPrecision(7));
 }
 
-/** @throws UserError when a token is not GPT-2's */
-function checkTokens(path: string, tokens: unknown): void {
-  if (!Array.isArray(tokens)) return; // a model without its tokenizer
-  const ours = gpt2Tokens(loadTokenizer());
+/**
+ * The compact vocabulary that tokens are, or nothing where they are GPT-2's.
+ * @throws UserError when they are neither
+ */
+function vocabularyOf(path: string, tokens: unknown): Pick<Metadata, "vocabulary" | "intents"> {
+  if (!Array.isArray(tokens)) return {}; // a model without its tokenizer
+  const ours = spelledTokens(loadTokenizer());
   const other = tokens.slice(0, special.endOfText).findIndex((token, i) => token !== ours[i]);
-  if (other < 0) return;
+  if (other < 0) return {};
+  const compact = readSpelledTokens(tokens);
+  if (compact !== null) return compact;
   throw new UserError(
     `${path}: its token ${other} is ${JSON.stringify(tokens[other])}, not GPT-2's ${
       JSON.stringify(ours[other])
@@ -97,15 +104,19 @@ export interface GgufOptions {
   readonly name: string;
 }
 
-/** Writes weights with GPT-2's vocabulary and our three tokens as a GGUF file. */
-export function exportGguf(path: string, weights: Weights, options: GgufOptions): void {
+/** Writes weights with their tokenizer as a GGUF file. */
+export function exportGguf(path: string, source: ReadableWeights, options: GgufOptions): void {
+  const weights = withVocabularySteps(source);
   const { configuration, metadata } = weights;
   const sources = tensorsOf(weights, options);
   const values = metadataFor(configuration, metadata, options);
   replaceFile(path, (temporary) => writeGguf(temporary, values, sources));
 }
 
-function tensorsOf(weights: Weights, { type, explicitHead }: GgufOptions): GgufSource[] {
+function tensorsOf(
+  weights: ReadableWeights,
+  { type, explicitHead }: GgufOptions,
+): GgufSource[] {
   const tensors = parameterTable(weights.configuration).map(({ name, shape }): GgufSource => {
     const { name: own, transposed } = ggufLayout.place(name);
     const rows = transposed ? shape.toReversed() : shape;
@@ -131,12 +142,15 @@ function typeFor(name: string, shape: readonly number[], type: BlockType): Block
 
 function metadataFor(
   c: Configuration,
-  { format, turns }: Metadata,
+  metadata: Metadata,
   { type, name }: GgufOptions,
 ): Record<string, GgufValue> {
   const u32 = (value: number): GgufValue => ({ type: "u32", value });
   const string = (value: string): GgufValue => ({ type: "string", value });
-  const tokens = gpt2Tokens(loadTokenizer());
+  const { format, turns } = metadata;
+  const tokenizer = tokenizerOf(metadata);
+  const { special } = tokenizer;
+  const tokens = spelledTokens(tokenizer);
   const types = tokens.map((_, i) => i < special.endOfText ? NORMAL : CONTROL);
   return {
     "general.architecture": string("gpt2"),
@@ -158,7 +172,7 @@ function metadataFor(
     "tokenizer.ggml.pre": string("gpt-2"),
     "tokenizer.ggml.tokens": { type: "strings", value: tokens },
     "tokenizer.ggml.token_type": { type: "i32s", value: types },
-    "tokenizer.ggml.merges": { type: "strings", value: gpt2Merges(loadTokenizer()) },
+    "tokenizer.ggml.merges": { type: "strings", value: spelledMerges(tokenizer) },
     "tokenizer.ggml.bos_token_id": u32(special.endOfText),
     "tokenizer.ggml.eos_token_id": u32(special.endOfText),
     "tokenizer.ggml.unknown_token_id": u32(special.unknown),
@@ -169,7 +183,10 @@ function metadataFor(
 }
 
 /** What Ollama needs beside a GGUF file. */
-export function modelfile(file: string, { configuration, metadata }: Weights): string {
+export function modelfile(
+  file: string,
+  { configuration, metadata }: ReadableWeights,
+): string {
   const { user, assistant }: ChatFormat = formats[metadata.format];
   const labelled = (label: string) => label === "" ? "{{ .Content }}" : `${label} {{ .Content }}`;
   const turn = `{{ if eq .Role "user" }}${labelled(user)}` +

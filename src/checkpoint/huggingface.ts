@@ -1,34 +1,51 @@
 // Writes a directory that AutoModelForCausalLM and AutoTokenizer of transformers load as it is.
 
-import { type FormatName, formats, loadTokenizer, special, specialText } from "../tokenizer/mod.ts";
-import { chatTemplate, gpt2Merges, gpt2Tokens } from "../tokenizer/mod.ts";
-import { saveWeights } from "./checkpoint.ts";
+import {
+  addedTokens,
+  chatTemplate,
+  type FormatName,
+  formats,
+  spelledMerges,
+  spelledTokens,
+  type Tokenizer,
+} from "../tokenizer/mod.ts";
+import { saveWeights, tokenizerOf } from "./checkpoint.ts";
 import { writeFlushed } from "./directory.ts";
-import type { Weights } from "./weights.ts";
+import { type ReadableWeights, withVocabularySteps } from "./vocabulary.ts";
 
 /** Replaces `directory` by the weights with their tokenizer. */
-export function exportHuggingFace(directory: string, weights: Weights): void {
+export function exportHuggingFace(directory: string, source: ReadableWeights): void {
+  const weights = withVocabularySteps(source);
   const { configuration, metadata } = weights;
   saveWeights(directory, configuration, { metadata }, {
     values: (name, shape) => weights.read(name, shape),
     beside: (temporary) => {
-      const files = tokenizerFiles(metadata.format, configuration.n_positions);
+      const files = tokenizerFiles(
+        tokenizerOf(metadata),
+        metadata.format,
+        configuration.n_positions,
+      );
       for (const [name, text] of Object.entries(files)) writeFlushed(`${temporary}/${name}`, text);
     },
   });
 }
 
 /** Every file of the tokenizer, and how to generate, by name. */
-function tokenizerFiles(format: FormatName, longest: number): Record<string, string> {
+function tokenizerFiles(
+  tokenizer: Tokenizer,
+  format: FormatName,
+  longest: number,
+): Record<string, string> {
   const json = (value: unknown) => JSON.stringify(value, null, 2) + "\n";
-  const tokens = gpt2Tokens(loadTokenizer()), merges = gpt2Merges(loadTokenizer());
-  // Ours are added tokens: the vocabulary itself is GPT-2's.
+  const { special } = tokenizer;
+  const tokens = spelledTokens(tokenizer), merges = spelledMerges(tokenizer);
+  // Ours are added tokens: the vocabulary itself is GPT-2's, or some of it.
   const vocabulary = Object.fromEntries(
     tokens.slice(0, special.endOfText + 1).map((token, id) => [token, id]),
   );
-  const textOf = (token: number) => specialText.get(token)!;
+  const textOf = (token: number) => tokens[token]!;
   const endOfText = textOf(special.endOfText);
-  const added = [...specialText].map(([id, content]) => ({
+  const added = [...addedTokens(tokenizer)].map(([id, content]) => ({
     id,
     content,
     single_word: false,
@@ -75,7 +92,10 @@ function tokenizerFiles(format: FormatName, longest: number): Record<string, str
       eos_token: endOfText,
       unk_token: textOf(special.unknown),
       pad_token: textOf(special.pad),
-      additional_special_tokens: [textOf(special.startOfText)],
+      additional_special_tokens: [
+        special.startOfText,
+        ...tokenizer.intents?.values() ?? [],
+      ].map(textOf),
       model_max_length: longest,
       clean_up_tokenization_spaces: false,
       added_tokens_decoder: Object.fromEntries(added.map(({ id, ...rest }) => [id, rest])),

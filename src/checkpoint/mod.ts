@@ -26,7 +26,6 @@ export { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export type { TensorSource } from "./tensors.ts";
 export {
   checkTokens,
-  checkVocabularyFits,
   loadWeights,
   openTorchWeights,
   openWeights,

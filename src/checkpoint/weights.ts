@@ -219,19 +219,6 @@ export class Weights implements Disposable {
   }
 }
 
-/** @throws UserError unless weights have GPT-2's vocabulary and our three tokens, as other tools want it */
-export function checkVocabularyFits({ configuration, metadata }: Weights, source: string): void {
-  if (metadata.vocabulary !== undefined) {
-    throw new UserError(
-      `${source}: has a vocabulary of its own, which is not exported yet; train with --vocabulary gpt2`,
-    );
-  }
-  if (configuration.vocab_size === VOCABULARY_SIZE) return;
-  throw new UserError(
-    `${source}: has ${configuration.vocab_size} tokens; GPT-2's ${VOCABULARY_SIZE} are exported`,
-  );
-}
-
 /** @throws UserError when a model has fewer or more tokens than the tokenizer that reads its texts */
 export function checkTokens({ configuration, metadata }: CheckpointInfo, source: string): void {
   const { vocabularySize } = tokenizerOf(metadata);

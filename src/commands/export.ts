@@ -1,7 +1,7 @@
 // deno task export: writes a checkpoint as files that other programs load.
 
 import {
-  checkVocabularyFits,
+  checkTokens,
   exportGguf,
   exportHuggingFace,
   findCheckpoint,
@@ -60,7 +60,7 @@ export async function run(args: string[]): Promise<number> {
   }
   const source = findCheckpoint(options.weights, invocation("train"));
   using weights = await openWeights(source);
-  checkVocabularyFits(weights, source);
+  checkTokens(weights, source);
   const said = format === "hf"
     ? toHuggingFace(out, weights)
     : toGguf(out, weights, type as "f32" | "f16" | "q8_0", options["explicit-head"]);

@@ -2,9 +2,11 @@
 // then does not spend nine tenths of itself on words that it never sees; any other text is still encoded, in
 // smaller pieces.
 
+import { Encoder, gpt2Bytes } from "./encoder.ts";
 import { mergeBytes } from "./merge.ts";
 import type { SpecialTokens } from "./special.ts";
 import { special, specialText } from "./special.ts";
+import { withSteps } from "./steps.ts";
 import type { DecodeOptions, Tokenizer } from "./tokenizer.ts";
 
 /** GPT-2's first tokens are the single bytes. */
@@ -17,13 +19,19 @@ export function vocabularyOf(texts: Iterable<string>, gpt2: Tokenizer): number[]
   return [...used].sort((a, b) => a - b);
 }
 
-/** GPT-2's tokenizer over some of its tokens. */
+/**
+ * GPT-2's BPE with those of its merges alone that lead to kept tokens, so that text of kept tokens is encoded as by
+ * GPT-2. A token that BPE only passes through, a step, falls into the largest kept pieces where it remains; when all
+ * steps are kept none does, and this is a BPE like any other.
+ */
 export class CompactTokenizer implements Tokenizer {
   readonly vocabularySize: number;
   readonly special: SpecialTokens;
   readonly intents: ReadonlyMap<string, number>;
   readonly #own = new Map<number, number>();
+  /** Kept tokens by their bytes. */
   readonly #ranks: ReadonlyMap<string, number>;
+  #encoder: Encoder | undefined;
 
   /**
    * @param kept GPT-2's numbers of the kept tokens, ascending, without special ones
@@ -35,7 +43,7 @@ export class CompactTokenizer implements Tokenizer {
     intents: readonly string[] = [],
   ) {
     kept.forEach((token, own) => this.#own.set(token, own));
-    this.#ranks = new Map(kept.map((token) => [spell(gpt2.decodeBytes([token])), token]));
+    this.#ranks = new Map(kept.map((token) => [gpt2Bytes()[token]!, token]));
     const next = kept.length;
     this.special = { endOfText: next, pad: next + 1, startOfText: next + 2, unknown: next + 3 };
     this.intents = new Map(intents.map((name, i) => [name, next + 4 + i]));
@@ -43,15 +51,17 @@ export class CompactTokenizer implements Tokenizer {
   }
 
   encode(text: string): number[] {
-    return this.gpt2.encode(text).flatMap((token) => this.piecesOf(token));
+    this.#encoder ??= new Encoder(
+      new Map(withSteps(this.kept).map((token) => [gpt2Bytes()[token]!, token])),
+    );
+    return this.#encoder.encode(text).flatMap((token) => this.piecesOf(token));
   }
 
-  /** An ordinary token of GPT-2's in ours: one that was not kept falls into the largest pieces that were. */
+  /** Own tokens of one of GPT-2's ordinary tokens: one if it is kept, or else the largest kept pieces. */
   piecesOf(token: number): number[] {
     const own = this.#own.get(token);
     if (own !== undefined) return [own];
-    const bytes = spell(this.gpt2.decodeBytes([token]));
-    return mergeBytes(bytes, this.#ranks).map((part) => this.#own.get(part)!);
+    return mergeBytes(gpt2Bytes()[token]!, this.#ranks).map((part) => this.#own.get(part)!);
   }
 
   decode(tokens: ArrayLike<number>, options?: DecodeOptions): string {
@@ -71,11 +81,6 @@ export class CompactTokenizer implements Tokenizer {
       throw new RangeError(`token must be from 0 to ${this.vocabularySize - 1}, got ${token}`);
     });
   }
-}
-
-/** A character for each byte. */
-function spell(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes);
 }
 
 /** @throws RangeError unless the list can be a compact vocabulary */

@@ -1,9 +1,10 @@
-// GPT-2's tokenizer as other tools' files have it: tokens spelled with a printable character for each byte,
+// A tokenizer as other tools' files have it: tokens spelled with a printable character for each byte,
 // the merges in their order, and a conversation's format as a template.
 
 import type { ChatFormat } from "./formats.ts";
-import { mergeBytes } from "./merge.ts";
-import { special, specialText, VOCABULARY_SIZE } from "./special.ts";
+import { gpt2Bytes } from "./encoder.ts";
+import { special, specialText } from "./special.ts";
+import { partsOf } from "./steps.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Bytes that stand for themselves; the others become characters from 256 on (GPT-2's bytes_to_unicode). */
@@ -22,29 +23,65 @@ function spell(bytes: ArrayLike<number>): string {
   return Array.from(bytes, (byte) => SPELLING[byte]!).join("");
 }
 
-/** Every token's spelling, the special ones as they are written. */
-export function gpt2Tokens(tokenizer: Tokenizer): string[] {
+const bytesOf = (spelling: string) => Array.from(spelling, (byte) => byte.charCodeAt(0));
+
+/** How tokens of intents are spelled where they must be: as part of no text. */
+const intentText = (name: string) => `<|intent:${name}|>`;
+
+/** Tokens that are part of no text, by number, as they are written. */
+export function addedTokens(tokenizer: Tokenizer): Map<number, string> {
+  const { special, intents = new Map<string, number>() } = tokenizer;
+  const ours = Object.values(special).map((token) =>
+    [token, tokenizer.decode([token], { spellSpecial: true })] as const
+  );
+  return new Map([
+    ...ours,
+    ...[...intents].map(([name, token]) => [token, intentText(name)] as const),
+  ]);
+}
+
+/** Every token's spelling, the added ones as they are written. */
+export function spelledTokens(tokenizer: Tokenizer): string[] {
+  const added = addedTokens(tokenizer);
   return Array.from(
-    { length: VOCABULARY_SIZE },
-    (_, token) => specialText.get(token) ?? spell(tokenizer.decodeBytes([token])),
+    { length: tokenizer.vocabularySize },
+    (_, token) => added.get(token) ?? spell(tokenizer.decodeBytes([token])),
   );
 }
 
-/** "left right" for each token of two parts, in order of rank: what BPE merges last to make it. */
-export function gpt2Merges(tokenizer: Tokenizer): string[] {
-  const ranks = new Map<string, number>(), spellings: string[] = [], merges: string[] = [];
-  for (let token = 0; token < special.endOfText; token++) {
-    const bytes = String.fromCharCode(...tokenizer.decodeBytes([token]));
-    if (bytes.length > 1) {
-      // With the lower ranks alone, the token's bytes end as its two parts.
-      const parts = mergeBytes(bytes, ranks);
-      if (parts.length !== 2) throw new Error(`token ${token} is made of ${parts.length} parts`);
-      merges.push(parts.map((part) => spellings[part]).join(" "));
-    }
-    ranks.set(bytes, token);
-    spellings.push(spell(Array.from(bytes, (byte) => byte.charCodeAt(0))));
-  }
-  return merges;
+/**
+ * "left right" for each token of two parts, in order of rank: what BPE merges last to make it.
+ * @throws Error unless the vocabulary holds the steps to all its tokens
+ */
+export function spelledMerges(tokenizer: Tokenizer): string[] {
+  const bytes = Array.from(
+    { length: tokenizer.special.endOfText },
+    (_, token) => String.fromCharCode(...tokenizer.decodeBytes([token])),
+  );
+  const ranks = new Map(bytes.map((spelling, token) => [spelling, token]));
+  return bytes.filter(({ length }) => length > 1).map((token) => {
+    const parts = partsOf(token, ranks);
+    if (parts.length !== 2) throw new Error(`${token} is made of ${parts.length} parts`);
+    return parts.map((part) => spell(bytesOf(bytes[part]!))).join(" ");
+  });
+}
+
+/**
+ * Takes tokens apart again into the kept tokens of GPT-2 and the intents' names: how they are numbered says the rest.
+ * @returns null unless they are a compact vocabulary's
+ */
+export function readSpelledTokens(
+  tokens: readonly unknown[],
+): { vocabulary: number[]; intents: string[] } | null {
+  const known = new Map(gpt2Bytes().map((bytes, token) => [spell(bytesOf(bytes)), token]));
+  const end = tokens.indexOf(specialText.get(special.endOfText));
+  const vocabulary = tokens.slice(0, end).map((token) => known.get(token as string) ?? NaN);
+  const named = tokens.slice(end + specialText.size).map((token) =>
+    /^<\|intent:(.*)\|>$/s.exec(String(token))?.[1]
+  );
+  const isOurs = [...specialText.values()].every((text, i) => tokens[end + i] === text) &&
+    vocabulary.every(Number.isInteger) && named.every((name) => name !== undefined);
+  return isOurs ? { vocabulary, intents: named as string[] } : null;
 }
 
 /** The format as a Jinja template of `messages`, for tools that take conversations. */

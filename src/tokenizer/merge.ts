@@ -49,7 +49,10 @@ const POSITIONS = 2 ** 32;
  * @param bytes the piece, a character for each byte
  * @param ranks tokens by their bytes, spelled likewise; every single byte is one
  */
-export function mergeBytes(bytes: string, ranks: ReadonlyMap<string, number>): number[] {
+export function mergeBytes(
+  bytes: string,
+  ranks: Pick<ReadonlyMap<string, number>, "get">,
+): number[] {
   const n = bytes.length;
   // Parts as a doubly linked list over their first bytes; next[start] is also a part's end.
   const next = Int32Array.from({ length: n }, (_, i) => i + 1);

@@ -1,7 +1,13 @@
 // The tokenizer, its special tokens, and the formats of conversations.
 
 export { areAlike, mapTokens, type Translation, Translator } from "./alignment.ts";
-export { chatTemplate, gpt2Merges, gpt2Tokens } from "./files.ts";
+export {
+  addedTokens,
+  chatTemplate,
+  readSpelledTokens,
+  spelledMerges,
+  spelledTokens,
+} from "./files.ts";
 export {
   type ChatFormat,
   type FormatName,
@@ -14,6 +20,7 @@ export {
   stopTexts,
 } from "./formats.ts";
 export { checkVocabulary, CompactTokenizer, vocabularyOf } from "./compact.ts";
+export { withSteps } from "./steps.ts";
 export { special, specialText, type SpecialTokens, VOCABULARY_SIZE } from "./special.ts";
 export {
   createStreamDecoder,

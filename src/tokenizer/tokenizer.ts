@@ -1,12 +1,7 @@
-// GPT-2's byte-level BPE: js-tiktoken's ranks and pattern with our own merge. js-tiktoken's merge gives the
-// same tokens, but takes time with the square of a word's length, and a fifth of a second to set up.
+// GPT-2's tokenizer, and what every tokenizer can do.
 
-import gpt2 from "js-tiktoken/ranks/gpt2";
-import { mergeBytes } from "./merge.ts";
+import { Encoder, gpt2Bytes } from "./encoder.ts";
 import { special, specialText, type SpecialTokens, VOCABULARY_SIZE } from "./special.ts";
-
-/** Pieces remembered, and their longest: most words of a corpus come again. */
-const REMEMBERED = 50_000, LONGEST_REMEMBERED = 24;
 
 export interface DecodeOptions {
   /** Spell special tokens, as in `<|endoftext|>`, instead of leaving them out. */
@@ -41,22 +36,12 @@ export interface StreamDecoder {
 class Gpt2Tokenizer implements Tokenizer {
   readonly vocabularySize = VOCABULARY_SIZE;
   readonly special = special;
-  readonly #pattern = new RegExp(withUnicodeSpaces(gpt2.pat_str), "gu");
-  readonly #encoder = new TextEncoder();
   readonly #decoder = new TextDecoder("utf-8", KEEP_BOM);
-  readonly #remembered = new Map<string, readonly number[]>();
-  /** Every token's bytes, a character for each. */
-  readonly #tokens: readonly string[] = parseRanks(gpt2.bpe_ranks);
-  readonly #ranks: ReadonlyMap<string, number> = new Map(
-    this.#tokens.map((bytes, rank) => [bytes, rank]),
-  );
+  readonly #tokens = gpt2Bytes();
+  readonly #encoder = new Encoder(new Map(this.#tokens.map((bytes, rank) => [bytes, rank])));
 
   encode(text: string): number[] {
-    const tokens: number[] = [];
-    for (const [piece] of text.matchAll(this.#pattern)) {
-      for (const token of this.#encodePiece(piece)) tokens.push(token);
-    }
-    return tokens;
+    return this.#encoder.encode(text);
   }
 
   decode(tokens: ArrayLike<number>, options: DecodeOptions = {}): string {
@@ -78,44 +63,6 @@ class Gpt2Tokenizer implements Tokenizer {
     if (bytes !== undefined) return bytes;
     throw new RangeError(`token must be from 0 to ${VOCABULARY_SIZE - 1}, got ${token}`);
   }
-
-  #encodePiece(piece: string): readonly number[] {
-    const known = this.#remembered.get(piece);
-    if (known !== undefined) return known;
-    const tokens = mergeBytes(this.#spell(piece), this.#ranks);
-    if (piece.length <= LONGEST_REMEMBERED && this.#remembered.size < REMEMBERED) {
-      this.#remembered.set(piece, tokens);
-    }
-    return tokens;
-  }
-
-  /** A piece's bytes, a character for each. */
-  #spell(piece: string): string {
-    const bytes = this.#encoder.encode(piece);
-    let spelled = "";
-    for (let i = 0; i < bytes.length; i += 8192) {
-      spelled += String.fromCharCode(...bytes.subarray(i, i + 8192));
-    }
-    return spelled;
-  }
-}
-
-/**
- * GPT-2's pattern was written for Python, whose \s is Unicode's white space: with U+0085 and without U+FEFF, the
- * other way round than JavaScript's.
- */
-function withUnicodeSpaces(pattern: string): string {
-  return pattern.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}");
-}
-
-/** js-tiktoken's ranks: lines of "name first-rank token token ...", the tokens' bytes in base64. */
-function parseRanks(ranks: string): string[] {
-  const tokens: string[] = [];
-  for (const line of ranks.split("\n")) {
-    const [, first, ...encoded] = line.split(" ");
-    encoded.forEach((token, i) => tokens[Number(first) + i] = atob(token));
-  }
-  return tokens;
 }
 
 let loaded: Tokenizer | undefined;

@@ -15,9 +15,9 @@ import { parameterTable, presets } from "../../src/model/mod.ts";
 import {
   chatTemplate,
   formats,
-  gpt2Merges,
-  gpt2Tokens,
   loadTokenizer,
+  spelledMerges,
+  spelledTokens,
 } from "../../src/tokenizer/mod.ts";
 import { run } from "../commands/parrot.ts";
 
@@ -106,7 +106,7 @@ Deno.test("hf: weights come back to the bit, beside the files of a tokenizer", (
 
 Deno.test("tokenizer: spellings are unique, and merging by rank of the merges gives our tokens", () => {
   const tokenizer = loadTokenizer();
-  const tokens = gpt2Tokens(tokenizer), merges = gpt2Merges(tokenizer);
+  const tokens = spelledTokens(tokenizer), merges = spelledMerges(tokenizer);
   assertEquals([tokens.length, new Set(tokens).size, merges.length], [50260, 50260, 50000]);
   assertEquals(tokens.slice(-4), ["<|endoftext|>", "<|pad|>", "<|startoftext|>", "<|unknown|>"]);
   const rankOf = new Map(merges.map((merge, rank) => [merge, rank]));

@@ -6,7 +6,10 @@ import {
   checkVocabulary,
   CompactTokenizer,
   loadTokenizer,
+  spelledMerges,
+  spelledTokens,
   vocabularyOf,
+  withSteps,
 } from "../../src/tokenizer/mod.ts";
 
 const gpt2 = loadTokenizer();
@@ -22,15 +25,16 @@ Deno.test("compact vocabulary: text of the corpus keeps GPT-2's tokens, in few n
   assert(compact.vocabularySize < 256 + 20 + 4);
 });
 
+const random = randomNumbers(4);
+const texts = Array.from({ length: 200 }, () =>
+  String.fromCodePoint(
+    ...Array.from({ length: Math.floor(random() * 30) }, () => {
+      const point = Math.floor(random() * (random() < 0.5 ? 0x7f : 0x1f9ff));
+      return point >= 0xd800 && point <= 0xdfff ? 0x41 : point;
+    }),
+  ));
+
 Deno.test("compact vocabulary: any other text comes back too", () => {
-  const random = randomNumbers(4);
-  const texts = Array.from({ length: 200 }, () =>
-    String.fromCodePoint(
-      ...Array.from({ length: Math.floor(random() * 30) }, () => {
-        const point = Math.floor(random() * (random() < 0.5 ? 0x7f : 0x1f9ff));
-        return point >= 0xd800 && point <= 0xdfff ? 0x41 : point;
-      }),
-    ));
   for (const text of [...texts, "Pythonista networks 🙂"]) {
     const tokens = compact.encode(text);
     assertEquals(compact.decode(tokens), text);
@@ -71,4 +75,35 @@ Deno.test("compact vocabulary: tokens of intents come last, are never read and s
     0,
   );
   assertThrows(() => named.decode([named.vocabularySize]), RangeError, "token must be");
+});
+
+Deno.test("compact vocabulary: with all steps it is a plain BPE, by its own list of merges", () => {
+  const kept = withSteps(compact.kept);
+  assertEquals([kept.length > compact.kept.length, withSteps(kept)], [true, kept]);
+  const whole = new CompactTokenizer(gpt2, kept, ["python"]);
+  const tokens = spelledTokens(whole), idOf = new Map(tokens.map((token, id) => [token, id]));
+  assertEquals(tokens.length, whole.vocabularySize);
+  assertEquals(tokens.slice(-2), ["<|unknown|>", "<|intent:python|>"]);
+  const rankOf = new Map(spelledMerges(whole).map((merge, rank) => [merge, rank]));
+  const byteToken = new Map(kept.slice(0, 256).map((_, id) => [whole.decodeBytes([id])[0], id]));
+  // Words without spaces are one piece of GPT-2's pattern.
+  for (const word of ["Python", "language", "programming", "anguish", "neuralnet", "ünïcödé"]) {
+    let parts = Array.from(new TextEncoder().encode(word), (byte) => tokens[byteToken.get(byte)!]!);
+    for (;;) {
+      const ranks = parts.slice(1).map((part, i) => rankOf.get(`${parts[i]} ${part}`) ?? Infinity);
+      const best = Math.min(...ranks), at = ranks.indexOf(best);
+      if (best === Infinity) break;
+      parts = [...parts.slice(0, at), parts[at]! + parts[at + 1]!, ...parts.slice(at + 2)];
+    }
+    assertEquals(parts.map((part) => idOf.get(part)), whole.encode(word), word);
+  }
+  for (const text of texts) assertEquals(whole.decode(whole.encode(text)), text);
+  assertThrows(() => spelledMerges(compact), Error, "parts");
+});
+
+Deno.test("compact vocabulary: steps change nothing in text of kept tokens", () => {
+  const whole = new CompactTokenizer(gpt2, withSteps(compact.kept));
+  for (const text of corpus) {
+    assertEquals(whole.encode(text).map((token) => whole.kept[token]), gpt2.encode(text));
+  }
 });
