@@ -13,3 +13,9 @@ export class UserError extends Error {
 function escaped(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
+
+/** Whether the operating system refused something, or Deno in its place, as opposed to a bug of ours. */
+export function isSystemError(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  return "code" in error || Object.values(Deno.errors).some((type) => error instanceof type);
+}

@@ -9,7 +9,7 @@ import {
   suggestion,
 } from "./commands/options.ts";
 import { runSafely } from "./commands/safe_mode.ts";
-import { UserError } from "./errors.ts";
+import { isSystemError, UserError } from "./errors.ts";
 import project from "../deno.json" with { type: "json" };
 
 /** What a command's file exports. */
@@ -99,8 +99,8 @@ if (import.meta.main) {
   try {
     Deno.exitCode = await main(Deno.args);
   } catch (error) {
-    if (error instanceof UserError) {
-      console.error(`error: ${error.message}`);
+    if (error instanceof UserError || isSystemError(error)) {
+      console.error(`error: ${new UserError(error.message).message}`);
       Deno.exit(2);
     }
     console.error(error);

@@ -1,6 +1,6 @@
 // Directories that appear whole or not at all: written beside their final name, flushed, then renamed.
 
-import { UserError } from "../errors.ts";
+import { isSystemError, UserError } from "../errors.ts";
 
 /** What a directory is called while it is written, and while its successor takes its place. */
 const writing = (directory: string) => `${directory}.writing`;
@@ -11,7 +11,9 @@ function exists(path: string): boolean {
     Deno.lstatSync(path);
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    const isMissing = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
+    if (isMissing) return false;
     throw error;
   }
 }
@@ -72,12 +74,12 @@ export function replaceDirectory(
     removeIfThere(replaced(directory));
   } catch (error) {
     recoverDirectory(directory);
-    if (!isSystemError(error)) throw error;
     try {
       removeIfThere(temporary);
     } catch {
       // The first error says what is wrong.
     }
+    if (!isSystemError(error)) throw error;
     throw new UserError(`${directory}: cannot be saved: ${error.message}`);
   }
 }
@@ -100,10 +102,4 @@ export function replaceFile(path: string, fill: (temporary: string) => void): vo
     if (!isSystemError(error)) throw error;
     throw new UserError(`${path}: cannot be saved: ${error.message}`);
   }
-}
-
-/** Whether the operating system refused something, as opposed to a bug of ours. */
-function isSystemError(error: unknown): error is Error {
-  if (!(error instanceof Error)) return false;
-  return "code" in error || Object.values(Deno.errors).some((type) => error instanceof type);
 }

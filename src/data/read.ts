@@ -18,6 +18,9 @@ export interface ReadResult {
 
 /** How many bad lines an error names. */
 const NAMED = 3;
+/** Far more than a small corpus, and few enough bytes to lie in memory as text too. */
+const LARGEST_FILE = 2 ** 28, LONGEST_LINE = 2 ** 24;
+const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toLocaleString("en")} MiB`;
 
 /**
  * Entries of several files, in order.
@@ -113,7 +116,13 @@ function isJson(text: string): boolean {
 
 function readBytes(path: string): Uint8Array {
   try {
-    if (!Deno.statSync(path).isFile) throw new UserError(`${path}: is not a file`);
+    const { isFile, size } = Deno.statSync(path);
+    if (!isFile) throw new UserError(`${path}: is not a file`);
+    if (size > LARGEST_FILE) {
+      throw new UserError(
+        `${path}: is larger than ${mebibytes(LARGEST_FILE)}; give a part of it`,
+      );
+    }
     return Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
@@ -158,6 +167,9 @@ function readLines(
   for (const line of linesOf(bytes)) {
     const source = `${path}:${++number}`;
     try {
+      if (line.length > LONGEST_LINE) {
+        throw new UserError(`${source}: is longer than ${mebibytes(LONGEST_LINE)}`);
+      }
       const text = decode(line, source).trim();
       if (text !== "") keep(JSON.parse(text), source);
     } catch (error) {

@@ -107,6 +107,14 @@ Deno.test("a failure while writing keeps the old directory and leaves nothing be
       UserError,
       "cannot be saved: no space left",
     );
+    const damaged = () => {
+      throw new UserError("weights that are not finite");
+    };
+    assertThrows(
+      () => replaceDirectory(`${directory}/run`, "config.json", damaged),
+      UserError,
+      "not finite",
+    );
     assertEquals(readCheckpointInfo(`${directory}/run`).metadata.step, 7);
     assertEquals(Array.from(Deno.readDirSync(directory), ({ name }) => name), ["run"]);
   });

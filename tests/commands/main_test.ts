@@ -97,3 +97,16 @@ Deno.test("main: --safe says what it lacks when it may not start a child", async
   assertEquals(code, 2);
   assertMatch(stderr, /^error: --safe cannot start deno again: .*\n$/);
 });
+
+Deno.test("main: what the system refuses is told in one line", async () => {
+  const long = "x".repeat(300);
+  const mistakes: [string[], string][] = [
+    [["train", "--recipe", "basic", "--out", long], "File name too long"],
+    [["generate", "--prompt", "Hi", "--weights", "/dev/null"], "/dev/null: holds no checkpoint"],
+  ];
+  for (const [args, message] of mistakes) {
+    const { code, stdout, stderr } = await run(args, ["--allow-read"]);
+    assertEquals([code, stdout, stderr.trim().split("\n").length], [2, "", 1], stderr);
+    assertStringIncludes(stderr, message);
+  }
+});

@@ -119,6 +119,19 @@ Deno.test("readEntries: files that cannot be read at all", () => {
   });
 });
 
+Deno.test("readEntries: a file and a line of a gigabyte are refused, unread and undecoded", () => {
+  withFiles({ "huge.jsonl": "", "long.jsonl": '{"text": "a"}\n' }, (directory) => {
+    // Sparse files: they take no room on the disk.
+    Deno.truncateSync(`${directory}/huge.jsonl`, 2 ** 30);
+    Deno.truncateSync(`${directory}/long.jsonl`, 2 ** 24 + 100);
+    const read = (name: string, skipBadLines = false) =>
+      readEntries([`${directory}/${name}`], { skipBadLines });
+    assertThrows(() => read("huge.jsonl"), UserError, "is larger than 256 MiB; give a part of it");
+    assertThrows(() => read("long.jsonl"), UserError, "long.jsonl:2: is longer than 16 MiB");
+    assertEquals(read("long.jsonl", true).entries.length, 1);
+  });
+});
+
 Deno.test("splitEntries: by question, whatever its case and punctuation, and never one side empty", () => {
   const entries = Array.from(
     { length: 40 },

@@ -1,9 +1,10 @@
 """Checks the foreign formats against the programs that they belong to. By hand, never by the tests:
 
-    python tests/reference/check_formats.py
+    python tests/reference/check_formats.py [--write-fixture]
 
 needs torch, transformers and gguf, and llama-cpp-python for the checks of llama.cpp, which are left out
 without it. Prints a line for each check and exits with 1 when one fails.
+The fixture holds the tokens of transformers in a compact vocabulary, which tests/checkpoint/compact_test.ts compares.
 """
 
 import json
@@ -35,7 +36,7 @@ def check(name, good, detail=""):
 
 
 def probe(**request):
-    script = ["deno", "run", "--allow-read", str(ROOT / "tests/reference/probe.ts")]
+    script = ["deno", "run", "--allow-read", "--allow-write", str(ROOT / "tests/reference/probe.ts")]
     done = subprocess.run(script, input=json.dumps(request), capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
@@ -314,6 +315,68 @@ def check_peft(source, directory):
     check_logits("PEFT's adapter merged here", directory / "merged", theirs(model))
 
 
+CORPUS = ["Python is a programming language.", "What is a neural network?", "Unbelievable: naïve 日本 models overfit."]
+INTENTS = ["python", "neural networks", "überfit"]
+FIXTURE = ROOT / "tests/reference/fixtures/compact_tokens.json"
+
+
+def check_compact(directory, source, question, write=False):
+    """A compact vocabulary with intents: everything in transformers and llama.cpp is as here."""
+    hf = directory / "hf"
+    run("export", "--weights", source, "--out", hf, "--format", "hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(hf)
+    texts = random_texts(1000, 43) + CORPUS + [question]
+    ours = probe(weights=str(hf), texts=texts)["encoded"]
+    theirs_ = [tokenizer.encode(text) for text in texts]
+    wrong = [text for text, a, b in zip(texts, ours, theirs_) if a != b]
+    check("compact: AutoTokenizer on 1,000 random texts", not wrong, f"{len(wrong)} differ {[ascii(t) for t in wrong[:3]]}")
+    check("compact: AutoTokenizer decodes them", all(tokenizer.decode(t) == text for text, t in zip(texts, theirs_)))
+    config = json.loads((hf / "config.json").read_text())
+    intents = range(config["bos_token_id"] + 4, config["vocab_size"])
+    check("compact: intents are not visible", tokenizer.decode(list(intents), skip_special_tokens=True) == "", f"{len(intents)}")
+    prompt = theirs_[-1]
+    model = transformers.AutoModelForCausalLM.from_pretrained(hf).eval()
+    sequences = [prompt, *(t[:60] for t in theirs_[-4:-1])]
+    native = probe(weights=str(source), texts=[question])["encoded"]
+    expected = theirs(model, sequences)
+    there = probe(weights=str(hf), sequences=sequences, greedy=30)
+    worst = distance(there["logits"], expected)
+    check("compact: logits of transformers", worst <= BOUND, f"differ by {worst:.1e}, bound {BOUND:.0e}")
+    with torch.no_grad():
+        written = model.generate(torch.tensor([prompt]), max_new_tokens=30, min_new_tokens=30, do_sample=False)[0].tolist()
+    check("compact: 30 greedy tokens of transformers", written == there["written"], repr(tokenizer.decode(written)[:160]))
+    before = probe(weights=str(source), sequences=native, greedy=30)["written"]
+    text = [probe(weights=str(w), decode=t)["decoded"] for w, t in ((source, before), (hf, written))]
+    check("compact: the text of before the export", text[0] == text[1])
+    if write:
+        few = texts[:150] + texts[-4:]
+        FIXTURE.write_text(json.dumps({"corpus": CORPUS, "intents": INTENTS, "texts": few, "tokens": [tokenizer.encode(t) for t in few]}) + "\n")
+    check_compact_llama(directory, source, texts, ours, prompt, there["written"])
+
+
+def check_compact_llama(directory, source, texts, ours, prompt, written):
+    try:
+        import llama_cpp
+    except ImportError:
+        return
+    for kind in ("f32", "f16", "q8_0"):
+        path = directory / f"compact-{kind}.gguf"
+        run("export", "--weights", source, "--format", "gguf", "--type", kind, "--out", path)
+        model = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=1)
+        pairs = [(text, tokens) for text, tokens in zip(texts, ours) if "\0" not in text]
+        wrong = [t for t, tokens in pairs if model.tokenize(t.encode(), add_bos=False, special=False) != tokens]
+        check(f"compact: llama.cpp's tokens, {kind}", not wrong, f"{len(wrong)} of {len(pairs)} differ")
+        tokens = list(prompt)
+        while len(tokens) < len(written):
+            model.reset()
+            model.eval(tokens)
+            tokens.append(int(model.scores[len(tokens) - 1].argmax()))
+        same = next((i for i, (a, b) in enumerate(zip(tokens, written)) if a != b), len(written)) - len(prompt)
+        text = model.detokenize(tokens[len(prompt):]).decode(errors="replace")
+        # Its GELU is not ours: where random logits lie close, another token is the likeliest.
+        check(f"compact: llama.cpp's greedy text, {kind}", same > 0, f"{same} of 30 tokens as here: {text[:100]!r}")
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -327,6 +390,12 @@ def main():
         check_gguf(source, directory)
         check_exact_gelu(directory)
         check_peft(source, directory)
+        small, shipped = directory / "small", directory / "shipped"
+        for place in (small, shipped):
+            place.mkdir()
+        probe(compact={"directory": str(small / "model"), "corpus": CORPUS, "intents": INTENTS})
+        check_compact(small, small / "model", "Q: What is Python?\nA:", "--write-fixture" in sys.argv)
+        check_compact(shipped, ROOT / "weights/illuminator/best", "Human: What is a variable?\nAssistant:")
     sys.exit(f"{len(failures)} failed: {', '.join(failures)}" if failures else 0)
 
 

@@ -1,8 +1,9 @@
-// Answers check_formats.py: reads {weights, sequences, greedy, texts} as JSON and prints logits and tokens.
-// Run: deno run -R tests/reference/probe.ts < request.json
-import { loadWeights, readWeightsInfo } from "../../src/checkpoint/mod.ts";
+// Answers check_formats.py: reads {weights, sequences, greedy, texts, compact} as JSON and prints logits and tokens.
+// Run: deno run -RW tests/reference/probe.ts < request.json
+import { loadWeights, readWeightsInfo, tokenizerOf } from "../../src/checkpoint/mod.ts";
 import { Runtime } from "../../src/kernels/mod.ts";
 import { GPT } from "../../src/model/mod.ts";
+import { saveCompact } from "./compact.ts";
 import { loadTokenizer } from "../../src/tokenizer/mod.ts";
 
 interface Request {
@@ -12,7 +13,12 @@ interface Request {
   sequences?: number[][];
   /** How many of the likeliest tokens to append to the first sequence, one after the other. */
   greedy?: number;
+  /** Encoded by the tokenizer of the weights, GPT-2's without. */
   texts?: string[];
+  /** Tokens whose text is wanted. */
+  decode?: number[];
+  /** A small model to write, with the vocabulary of a corpus. */
+  compact?: { directory: string; corpus: string[]; intents: string[] };
 }
 
 function logitsOf(model: GPT, tokens: number[]): Float32Array {
@@ -26,9 +32,17 @@ function logitsOf(model: GPT, tokens: number[]): Float32Array {
   return logits.slice(-model.configuration.vocab_size);
 }
 
-async function answer({ weights, sequences = [], greedy = 0, texts = [] }: Request) {
-  const encoded = texts.map((text) => loadTokenizer().encode(text));
+async function answer(
+  { weights, sequences = [], greedy = 0, texts = [], decode = [], compact }: Request,
+) {
+  if (compact !== undefined) saveCompact(compact.directory, compact.corpus, compact.intents);
+  const tokenizer = weights === undefined
+    ? loadTokenizer()
+    : tokenizerOf(readWeightsInfo(weights).metadata);
+  const encoded = texts.map((text) => tokenizer.encode(text));
   if (weights === undefined) return { encoded };
+  const decoded = tokenizer.decode(decode);
+  if (sequences.length === 0) return { encoded, decoded };
   const runtime = await Runtime.start({ threads: 1 });
   try {
     const { configuration } = readWeightsInfo(weights);
@@ -40,7 +54,7 @@ async function answer({ weights, sequences = [], greedy = 0, texts = [] }: Reque
       const next = logitsOf(model, written);
       written.push(next.indexOf(next.reduce((a, b) => Math.max(a, b))));
     }
-    return { encoded, logits, written };
+    return { encoded, decoded, logits, written };
   } finally {
     runtime.close();
   }
