@@ -4,6 +4,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import project from "../../deno.json" with { type: "json" };
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).href;
+const FILE = new URL("../../deno.json", import.meta.url).pathname;
 
 async function run(args: string[], flags: string[] = []) {
   const { code, stdout, stderr } = await new Deno.Command("deno", {
@@ -102,7 +103,7 @@ Deno.test("main: what the system refuses is told in one line", async () => {
   const long = "x".repeat(300);
   const mistakes: [string[], string][] = [
     [["train", "--recipe", "basic", "--out", long], "File name too long"],
-    [["generate", "--prompt", "Hi", "--weights", "/dev/null"], "/dev/null: holds no checkpoint"],
+    [["generate", "--prompt", "Hi", "--weights", `${FILE}/x`], "deno.json/x: holds no checkpoint"],
   ];
   for (const [args, message] of mistakes) {
     const { code, stdout, stderr } = await run(args, ["--allow-read"]);
