@@ -7,6 +7,7 @@ import { collate, type Example } from "../../src/data/mod.ts";
 import { UserError } from "../../src/errors.ts";
 import { Runtime } from "../../src/kernels/mod.ts";
 import { GPT, presets, type SoftTargets } from "../../src/model/mod.ts";
+import { HEAD_ROWS } from "../../src/model/head.ts";
 import { CompactTokenizer, loadTokenizer, vocabularyOf } from "../../src/tokenizer/mod.ts";
 import {
   type Corpus,
@@ -179,7 +180,7 @@ Deno.test("a batch of more targets than logits are made at once: every text's li
     const recipe = { ...RECIPE, teachers, formats, promptLossWeight: 0.5, validation: 0 };
     const corpus = corpusOf(directory, recipe, tokenizer);
     const { teaching, taught } = await ask(corpus, recipe);
-    assert(taught.targets > 2 * 192, `${taught.targets}`);
+    assert(taught.targets > HEAD_ROWS, `${taught.targets}`);
     for (const example of [corpus.training[0]!, corpus.training.at(-1)!]) {
       const { targets } = teaching.of([example]);
       const said = await probabilities(teachers[0]!, example.tokens, 2);
