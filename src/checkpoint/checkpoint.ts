@@ -1,7 +1,16 @@
 // A checkpoint: config.json, model.safetensors, and under training/ what continuing a run needs.
 
 import { UserError } from "../errors.ts";
-import { type ArrayKind, type Configuration, type GPT, parameterTable } from "../model/mod.ts";
+import {
+  type ArrayKind,
+  type Configuration,
+  type GPT,
+  type MomentKind,
+  MOMENTS,
+  type Normalization,
+  NORMALIZATIONS,
+  parameterTable,
+} from "../model/mod.ts";
 import {
   checkVocabulary,
   CompactTokenizer,
@@ -50,9 +59,6 @@ export interface SaveOptions {
   };
 }
 
-/** AdamW's moments. */
-const MOMENTS = ["exp_avg", "exp_avg_sq"] as const;
-export type MomentKind = typeof MOMENTS[number];
 const CONFIG = "config.json", MODEL = "model.safetensors";
 const OPTIMIZER = "training/optimizer.safetensors", STATE = "training/state.json";
 const HISTORY = "training/history.jsonl";
@@ -67,32 +73,31 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
       const { learned } = model;
-      writeMoments(
-        temporary,
-        statesOf(model),
-        learned.table,
-        (kind, name) => learned.read(name, kind),
-      );
+      writeStates(temporary, statesOf(model), (kind, name) => learned.read(name, kind));
       writeFlushed(`${temporary}/${STATE}`, JSON.stringify(training.state, null, 2) + "\n");
       writeFlushed(`${temporary}/${HISTORY}`, training.history);
     },
   });
 }
 
+/** A tensor beside the parameter of its name. */
+interface State<K extends ArrayKind> {
+  readonly kind: K;
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
 /** Writes training/optimizer.safetensors, whose directory there must be. */
-function writeMoments<K extends ArrayKind>(
+function writeStates<K extends ArrayKind>(
   temporary: string,
-  kinds: readonly K[],
-  table: readonly { readonly name: string; readonly shape: readonly number[] }[],
+  states: readonly State<K>[],
   read: (kind: K, name: string, shape: readonly number[]) => Float32Array,
 ): void {
-  const tensors = kinds.flatMap((kind) =>
-    table.map(({ name, shape }) => ({
-      name: `${kind}.${name}`,
-      shape,
-      values: () => read(kind, name, shape),
-    }))
-  );
+  const tensors = states.map(({ kind, name, shape }) => ({
+    name: `${kind}.${name}`,
+    shape,
+    values: () => read(kind, name, shape),
+  }));
   writeSafetensors(`${temporary}/${OPTIMIZER}`, tensors);
 }
 
@@ -124,7 +129,10 @@ export function saveWeights(
     writeSafetensors(`${temporary}/${MODEL}`, tensors, options.type === "bf16" ? "BF16" : "F32");
     if (source.moments !== undefined) {
       Deno.mkdirSync(`${temporary}/training`);
-      writeMoments(temporary, MOMENTS, parameterTable(configuration), source.moments);
+      const states = MOMENTS.flatMap((kind) =>
+        parameterTable(configuration).map(({ name, shape }) => ({ kind, name, shape }))
+      );
+      writeStates(temporary, states, source.moments);
     }
     source.beside?.(temporary);
     // Last: a directory with a configuration is complete.
@@ -133,20 +141,25 @@ export function saveWeights(
   });
 }
 
+/** What a model calls itself that only we read, so that nobody takes it for a GPT-2. */
+const OWN_TYPE = "illuminator";
+
 /** Hugging Face's GPT-2 fields, and ours. */
 function configOf(configuration: Configuration, { metadata, type }: SaveOptions) {
   const { endOfText, pad } = tokenizerOf(metadata).special;
+  const { normalization = "layernorm", ...gpt2 } = configuration;
+  const isGpt2 = normalization === "layernorm";
   return {
-    architectures: ["GPT2LMHeadModel"],
-    model_type: "gpt2",
+    ...(isGpt2 ? { architectures: ["GPT2LMHeadModel"] } : {}),
+    model_type: isGpt2 ? "gpt2" : OWN_TYPE,
     torch_dtype: type === "bf16" ? "bfloat16" : "float32",
-    ...configuration,
+    ...gpt2,
     n_ctx: configuration.n_positions,
     bos_token_id: endOfText,
     eos_token_id: endOfText,
     pad_token_id: pad,
     tie_word_embeddings: true,
-    illuminator: metadata,
+    illuminator: isGpt2 ? metadata : { ...metadata, normalization },
   };
 }
 
@@ -178,7 +191,7 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
   recoverDirectory(directory);
   const path = `${directory}/${CONFIG}`;
   const config = readJson(path, "is no checkpoint: it") as Record<string, unknown>;
-  if (config.model_type !== "gpt2") {
+  if (config.model_type !== "gpt2" && config.model_type !== OWN_TYPE) {
     throw new UserError(
       `${path}: model_type must be "gpt2", is ${JSON.stringify(config.model_type)}`,
     );
@@ -211,9 +224,26 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
       embd_pdrop: number("embd_pdrop", 0.1),
       attn_pdrop: number("attn_pdrop", 0.1),
       layer_norm_epsilon: number("layer_norm_epsilon", 1e-5),
+      ...normalizationField(config.illuminator, path),
     },
     metadata: metadataOf(config.illuminator, path, number("vocab_size")),
   };
+}
+
+/** The normalisation, where it is not GPT-2's. */
+function normalizationField(
+  value: unknown,
+  path: string,
+): Pick<Configuration, "normalization"> {
+  const { normalization = "layernorm" } = (value ?? {}) as { normalization?: unknown };
+  if (!NORMALIZATIONS.includes(normalization as Normalization)) {
+    throw new UserError(
+      `${path}: illuminator.normalization must be one of ${NORMALIZATIONS.join(", ")}, is ${
+        JSON.stringify(normalization)
+      }`,
+    );
+  }
+  return normalization === "layernorm" ? {} : { normalization: normalization as Normalization };
 }
 
 /** Our part of a configuration, checked. */
@@ -277,9 +307,15 @@ export function loadParameters(directory: string, model: GPT): void {
   }
 }
 
-/** AdamW's moments, and the average of the parameters where a run keeps one. */
-function statesOf({ learned }: GPT): ArrayKind[] {
-  return learned.has("average") ? [...MOMENTS, "average"] : [...MOMENTS];
+/** The optimiser's moments, and the average of the parameters where a run keeps one. */
+function statesOf(
+  { learned }: GPT,
+  kinds: readonly ArrayKind[] = [...MOMENTS, "average"],
+): State<ArrayKind>[] {
+  return kinds.flatMap((kind) =>
+    learned.table.filter(({ name }) => learned.has(kind, name))
+      .map(({ name, shape }) => ({ kind, name, shape }))
+  );
 }
 
 /** Whether a checkpoint holds moments to go on with. */
@@ -287,22 +323,20 @@ export function hasMoments(directory: string): boolean {
   return isFile(`${directory}/${OPTIMIZER}`);
 }
 
-/** Reads what a run goes on with: AdamW's moments, and the average. */
+/** Reads what a run goes on with: the optimiser's moments, and the average. */
 export function loadStates(directory: string, model: GPT): void {
   load(directory, model, statesOf(model));
 }
 
-/** Reads AdamW's moments alone. */
+/** Reads the optimiser's moments alone. */
 export function loadMoments(directory: string, model: GPT): void {
-  load(directory, model, MOMENTS);
+  load(directory, model, statesOf(model, MOMENTS));
 }
 
-function load(directory: string, model: GPT, kinds: readonly ArrayKind[]): void {
+function load(directory: string, { learned }: GPT, states: readonly State<ArrayKind>[]): void {
   using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
-  for (const kind of kinds) {
-    for (const { name, shape } of model.learned.table) {
-      model.learned.write(name, kind, file.read(`${kind}.${name}`, shape));
-    }
+  for (const { kind, name, shape } of states) {
+    learned.write(name, kind, file.read(`${kind}.${name}`, shape));
   }
 }
 

@@ -5,6 +5,7 @@ import { UserError } from "../errors.ts";
 import {
   type Configuration,
   type GPT,
+  type MomentKind,
   parameterTable,
   validateConfiguration,
 } from "../model/mod.ts";
@@ -12,7 +13,6 @@ import { special, VOCABULARY_SIZE } from "../tokenizer/mod.ts";
 import {
   type CheckpointInfo,
   type Metadata,
-  type MomentKind,
   readCheckpointInfo,
   tokenizerOf,
 } from "./checkpoint.ts";
@@ -217,6 +217,16 @@ export class Weights implements Disposable {
     }
     if (difference > tolerance * size) throw untied();
   }
+}
+
+/** @throws UserError unless weights are a GPT-2's as other programs compute it */
+export function checkNormalizationFits({ configuration }: Weights, source: string): void {
+  const { normalization = "layernorm" } = configuration;
+  if (normalization === "layernorm") return;
+  throw new UserError(
+    `${source}: has ${normalization} where other programs' GPT-2 has layernorm; ` +
+      "train with --normalization layernorm to export",
+  );
 }
 
 /** @throws UserError when a model has fewer or more tokens than the tokenizer that reads its texts */

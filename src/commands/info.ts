@@ -1,6 +1,13 @@
 // deno task info: a model's size and the memory it needs, before anything is trained.
 
-import { memoryEstimate, parameterCount, type Preset, presets } from "../model/mod.ts";
+import {
+  memoryEstimate,
+  type OptimizerName,
+  OPTIMIZERS,
+  parameterCount,
+  type Preset,
+  presets,
+} from "../model/mod.ts";
 import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
 
 export const command = {
@@ -20,18 +27,25 @@ export const command = {
       default: 256,
       help: "tokens in a training batch, or of context",
     },
+    optimizer: {
+      type: "string",
+      placeholder: "NAME",
+      choices: [...OPTIMIZERS],
+      default: "adamw",
+      help: "whose moments training keeps",
+    },
     json: { type: "boolean", help: "print JSON" },
   },
 } satisfies CommandSpecification<OptionTable>;
 
 /** One model's figures. */
-function describe(model: Preset, tokens: number) {
+function describe(model: Preset, tokens: number, optimizer: OptimizerName) {
   const configuration = presets[model];
   return {
     model,
     parameters: parameterCount(configuration),
     tokens,
-    training_bytes: memoryEstimate(configuration, { training: true, tokens }),
+    training_bytes: memoryEstimate(configuration, { training: true, tokens, optimizer }),
     generation_bytes: memoryEstimate(configuration, { training: false, tokens }),
     ...configuration,
   };
@@ -40,7 +54,8 @@ function describe(model: Preset, tokens: number) {
 export function run(args: string[]): Promise<number> {
   const options = parseOptions(command, args);
   const chosen = options.model === undefined ? Object.keys(presets) : [options.model];
-  const models = chosen.map((model) => describe(model as Preset, options.tokens));
+  const optimizer = options.optimizer as OptimizerName;
+  const models = chosen.map((model) => describe(model as Preset, options.tokens, optimizer));
   if (options.json) {
     console.log(JSON.stringify(options.model === undefined ? models : models[0], null, 2));
     return Promise.resolve(0);

@@ -21,7 +21,14 @@ import {
 } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import { Runtime } from "../kernels/mod.ts";
-import { type Configuration, GPT, memoryEstimate, type Preset, presets } from "../model/mod.ts";
+import {
+  type Configuration,
+  GPT,
+  memoryEstimate,
+  type Normalization,
+  type Preset,
+  presets,
+} from "../model/mod.ts";
 import {
   checkState,
   type Corpus,
@@ -77,7 +84,7 @@ export const command = {
     },
     "keep-moments": {
       type: "boolean",
-      help: "go on with the moments of AdamW, too, that --init's checkpoint holds",
+      help: "go on with the optimiser's moments, too, that --init's checkpoint holds",
     },
     "find-rate": {
       type: "boolean",
@@ -183,9 +190,12 @@ function beginRun(options: Options): Run {
   }
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;
-  const base = init === null ? presets[preset] : initialInfo(init).configuration;
+  const base = init === null
+    ? withNormalization(presets[preset], changed.normalization)
+    : initialInfo(init).configuration;
   const teachers = changed.teachers.map((path) => checkpointOf(path, "--teacher"));
-  const recipe = { ...changed, teachers, ...(init === null ? {} : { model: null }) };
+  const own = init === null ? {} : ofInit(base, options.normalization);
+  const recipe = { ...changed, teachers, ...own };
   checkFit(base, recipe);
   if (recipe.loraRank > 0 && init === null) {
     throw new UserError("--lora-rank needs --init DIR, the model that the adapters stand beside");
@@ -214,6 +224,17 @@ function beginRun(options: Options): Run {
   };
 }
 
+/** A configuration with a normalisation, which GPT-2's own does not name. */
+function withNormalization(c: Configuration, normalization: Normalization): Configuration {
+  return normalization === "layernorm" ? c : { ...c, normalization };
+}
+
+/** What a run takes from --init instead of its recipe. @throws UserError when --normalization asks for another */
+function ofInit({ normalization = "layernorm" }: Configuration, asked: string | undefined) {
+  if (asked === undefined || asked === normalization) return { model: null, normalization };
+  throw new UserError(`--init brings its own ${normalization}; leave --normalization out`);
+}
+
 /**
  * The steps behind the moments that --init's checkpoint holds.
  * @throws UserError when it holds none, or they are not those of what is to learn
@@ -228,7 +249,14 @@ function momentStepsOf(init: string | null, recipe: Recipe): number {
       `--keep-moments: ${init} holds no moments; a run's last does, and a .pth with an optimiser's state`,
     );
   }
-  return Math.max(1, readCheckpointInfo(init).metadata.step);
+  const { step, recipe: behind } = readCheckpointInfo(init).metadata;
+  const { optimizer = "adamw" } = (behind ?? {}) as Partial<Recipe>;
+  if (optimizer !== recipe.optimizer) {
+    throw new UserError(
+      `--keep-moments: ${init} holds the moments of ${optimizer}; use --optimizer ${optimizer}`,
+    );
+  }
+  return Math.max(1, step);
 }
 
 /** What --init names. @throws UserError when its tokens are not those of its tokenizer */
@@ -373,9 +401,9 @@ async function prepare<T>(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,
     );
   }
-  const lora = loraOf(state.recipe);
+  const lora = loraOf(state.recipe), { optimizer } = state.recipe;
   const memory = (tokens: number) =>
-    memoryEstimate(configuration, { training: true, tokens, lora });
+    memoryEstimate(configuration, { training: true, tokens, lora, optimizer });
   // Those who have spoken are not asked again.
   const teachers = state.teaching === undefined ? state.recipe.teachers : [];
   const needed = Math.max(
@@ -387,7 +415,7 @@ async function prepare<T>(
   const runtime = await Runtime.start({ threads });
   try {
     const average = state.recipe.averaging !== "none";
-    const model = new GPT(runtime, configuration, { training: true, average, lora });
+    const model = new GPT(runtime, configuration, { training: true, average, lora, optimizer });
     if (weights === null || lora !== undefined) model.initialize(state.recipe.seed);
     if (weights !== null && fingerprint === null) {
       await loadWeights(weights, model);

@@ -15,11 +15,16 @@ export {
   weightLength,
 } from "./linear.ts";
 export * from "./attention.ts";
+export * from "./batchnorm.ts";
 export * from "./distillation.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
 export * from "./layernorm.ts";
+export * from "./lion.ts";
 export * from "./loss.ts";
+export * from "./matmul.ts";
+export * from "./muon.ts";
 export * from "./optimizer.ts";
+export * from "./rmsnorm.ts";
 export type { TileName } from "./probe.ts";
 export { Runtime, type RuntimeOptions } from "./runtime.ts";

@@ -1,7 +1,6 @@
 // The GPT-2 decoder: embeddings, layers, final norm, tied head; forward, backward and the optimiser's step.
 
 import {
-  adamw,
   average,
   gatherRows,
   type Precision,
@@ -10,33 +9,18 @@ import {
   type Tensor,
 } from "../kernels/mod.ts";
 import type { CacheStep, LayerCache } from "./attention.ts";
+import { BatchNorm } from "./batchnorm.ts";
 import { Block, type BlockSaved } from "./block.ts";
 import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
 import { Head, HEAD_ROWS, type LossGradient, type LossSums } from "./head.ts";
-import { LayerNorm, type NormSaved } from "./layernorm.ts";
 import { Adapters, type LoraOptions } from "./lora.ts";
+import type { Norm, NormSaved } from "./norm.ts";
+import { createNorm } from "./normalization.ts";
+import { type OptimizerName, type UpdateOptions, updateRun } from "./optimizer.ts";
 import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
 import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
-
-/** The numbers of one AdamW step. */
-export interface UpdateOptions {
-  readonly learningRate: number;
-  /** The embeddings' rate over that of all else; 1 if absent. */
-  readonly embeddingRate?: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-  /** Decoupled decay of the tensors that decay. */
-  readonly weightDecay: number;
-  /** Counts from 1. */
-  readonly step: number;
-  /** Largest norm of the whole gradient; Infinity to leave it. */
-  readonly clip: number;
-  /** The first layers, and with them the embeddings, that stay as they are. */
-  readonly freezeLayers?: number;
-}
 
 interface Activations {
   readonly input: EmbeddingInput;
@@ -54,7 +38,8 @@ export class GPT {
   readonly learned: Parameters;
   readonly blocks: readonly Block[];
   readonly #embedding: Embedding;
-  readonly #norm: LayerNorm;
+  readonly #norm: Norm;
+  readonly #optimizer: OptimizerName;
   readonly #head: Head;
 
   /** @throws UserError when the configuration is invalid or does not fit into memory */
@@ -68,18 +53,21 @@ export class GPT {
       readonly average?: boolean;
       /** In training: adapters learn, the parameters stay as they are. */
       readonly lora?: LoraOptions;
+      /** AdamW if absent. */
+      readonly optimizer?: OptimizerName;
     },
   ) {
     validateConfiguration(configuration);
-    const { training, precision, average, lora } = options;
+    const { training, precision, average, lora, optimizer = "adamw" } = options;
     const adapters = lora === undefined
       ? null
-      : new Adapters(runtime, configuration, lora, { average });
+      : new Adapters(runtime, configuration, lora, { average, optimizer });
     const learns = training && adapters === null;
     const parameters = new Parameters(runtime, parameterTable(configuration), {
       training: learns,
       precision,
       average: learns && average,
+      optimizer,
     }, adapters);
     this.parameters = parameters;
     this.learned = adapters?.parameters ?? parameters;
@@ -88,12 +76,12 @@ export class GPT {
       { length: configuration.n_layer },
       (_, layer) => new Block(parameters, configuration, layer),
     );
-    const epsilon = configuration.layer_norm_epsilon;
-    this.#norm = new LayerNorm(parameters, "transformer.ln_f", epsilon);
+    this.#norm = createNorm(parameters, configuration, "transformer.ln_f");
+    this.#optimizer = optimizer;
     this.#head = new Head(parameters, configuration);
   }
 
-  /** normal(0, 0.02), biases 0, LayerNorm 1 and 0; adapters as PEFT begins them. */
+  /** normal(0, 0.02), biases 0, norms 1 and 0; adapters as PEFT begins them. */
   initialize(seed: number): void {
     this.parameters.initialize(seed);
     this.parameters.adapters?.parameters.initialize(seed);
@@ -174,33 +162,24 @@ export class GPT {
     });
   }
 
-  /** Clips the gradient by its global norm, takes an AdamW step, and zeros the gradients. */
+  /** Clips the gradient by its global norm, takes the optimiser's step, and zeros the gradients. */
   update(o: UpdateOptions): { gradientNorm: number } {
     const { learned: parameters, runtime } = this;
-    const { length } = parameters;
     const { learning, frozen } = parameters.runs(o.freezeLayers ?? 0);
     for (const { start, end } of frozen) {
       const pointer = parameters.array("gradient") + start * 4;
       runtime.f32({ pointer, shape: [end - start], type: "f32" }).fill(0);
     }
-    const gradientNorm = Math.sqrt(sumOfSquares(runtime, parameters.array("gradient"), length));
+    const { learningLength } = parameters;
+    const squares = sumOfSquares(runtime, parameters.array("gradient"), learningLength);
+    const gradientNorm = Math.sqrt(squares);
     // PyTorch's clip_grad_norm_ adds the same 1e-6.
     const gradientScale = Math.min(1, o.clip / (gradientNorm + 1e-6));
-    for (const { start, end, decays, embeds } of learning) {
-      adamw(
-        runtime,
-        parameters.array("parameter") + start * 4,
-        parameters.array("gradient") + start * 4,
-        parameters.array("exp_avg") + start * 4,
-        parameters.array("exp_avg_sq") + start * 4,
-        end - start,
-        {
-          ...o,
-          gradientScale,
-          learningRate: o.learningRate * (embeds ? o.embeddingRate ?? 1 : 1),
-          weightDecay: decays ? o.weightDecay : 0,
-        },
-      );
+    for (const run of learning) {
+      updateRun(parameters, this.#optimizer, run, { ...o, gradientScale });
+    }
+    for (const norm of [...this.blocks.flatMap(({ norms }) => norms), this.#norm]) {
+      if (norm instanceof BatchNorm) norm.update();
     }
     return { gradientNorm };
   }

@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
+import type { OptimizerName } from "./optimizer.ts";
 import { Parameters, type ParameterSpecification } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
@@ -73,10 +74,10 @@ export class Adapters {
     runtime: Runtime,
     configuration: Configuration,
     readonly options: LoraOptions,
-    { average }: { readonly average?: boolean },
+    { average, optimizer }: { readonly average?: boolean; readonly optimizer?: OptimizerName },
   ) {
     const table = adapterTable(configuration, options);
-    this.parameters = new Parameters(runtime, table, { training: true, average });
+    this.parameters = new Parameters(runtime, table, { training: true, average, optimizer });
     this.#names = new Set(adaptedLayers(configuration, options.targets).map(({ name }) => name));
   }
 

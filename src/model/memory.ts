@@ -4,31 +4,37 @@ import { PANEL } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import { HEAD_ROWS } from "./head.ts";
 import { adapterTable, type LoraOptions } from "./lora.ts";
-import { parameterMemory, parameterTable } from "./parameters.ts";
+import { muonScratch } from "./muon.ts";
+import type { OptimizerName } from "./optimizer.ts";
+import { momentMemory, parameterMemory, parameterTable } from "./parameters.ts";
 
 /**
- * Bytes of shared memory: parameters (in training also gradients and two moments), and the activations of
+ * Bytes of shared memory: parameters (in training also gradients and the optimiser's moments), and the activations of
  * a pass over `tokens` tokens; for generation the cache of `tokens` tokens. With `lora`, only adapters have
  * gradients and moments.
  */
 export function memoryEstimate(
   c: Configuration,
-  { training, tokens, lora }: {
+  { training, tokens, lora, optimizer = "adamw" }: {
     readonly training: boolean;
     readonly tokens: number;
     readonly lora?: LoraOptions;
+    readonly optimizer?: OptimizerName;
   },
 ): number {
   const C = c.n_embd, F = innerWidth(c);
-  const whole = parameterMemory(parameterTable(c));
-  const arrays = lora === undefined
-    ? (training ? 4 : 1) * whole
-    : whole + 4 * parameterMemory(adapterTable(c, lora));
+  const table = parameterTable(c), whole = parameterMemory(table);
+  const learns = lora === undefined ? table : adapterTable(c, lora);
+  const learning = 2 * parameterMemory(learns) + momentMemory(learns, optimizer);
+  const arrays = lora !== undefined ? whole + learning : training ? learning : whole;
   const logits = Math.ceil(c.vocab_size / PANEL) * PANEL;
   if (!training) return 4 * (arrays + tokens * 2 * C * c.n_layer + logits);
   // Kept for backward in a layer: two norms, qkv, heads, two branches, middle, y and the MLP's two.
   const layer = 10 * C + 2 * F + c.n_head + 4;
   const backward = 8 * C + F + Math.max(3 * C, F);
   const head = Math.min(tokens, HEAD_ROWS) * (2 * logits + 3 * C);
-  return 4 * (arrays + tokens * (layer * c.n_layer + 4 * C + backward) + head);
+  const pass = tokens * (layer * c.n_layer + 4 * C + backward) + head;
+  // The pass's memory is free again when the optimiser takes its step.
+  const scratch = optimizer === "muon" ? Math.max(muonScratch(C, 3 * C), muonScratch(C, F)) : 0;
+  return 4 * (arrays + Math.max(pass, scratch));
 }

@@ -5,11 +5,13 @@ export {
   type Configuration,
   innerWidth,
   MOST_POSITIONS,
+  type Normalization,
+  NORMALIZATIONS,
   type Preset,
   presets,
   validateConfiguration,
 } from "./configuration.ts";
-export { GPT, type UpdateOptions } from "./gpt.ts";
+export { GPT } from "./gpt.ts";
 export type { Distillation, SoftTargets } from "./distillation.ts";
 export { emptySums, type LossGradient, type LossSums } from "./head.ts";
 export {
@@ -21,6 +23,13 @@ export {
   type LoraTarget,
 } from "./lora.ts";
 export { memoryEstimate } from "./memory.ts";
+export {
+  type MomentKind,
+  MOMENTS,
+  type OptimizerName,
+  OPTIMIZERS,
+  type UpdateOptions,
+} from "./optimizer.ts";
 export {
   type ArrayKind,
   parameterCount,

@@ -12,8 +12,16 @@ import {
   weightBytes,
   weightLength,
 } from "../kernels/mod.ts";
+import { RUNNING_STATISTICS } from "./batchnorm.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import type { Adapters } from "./lora.ts";
+import {
+  type Group,
+  groupOf,
+  type MomentKind,
+  momentsOf,
+  type OptimizerName,
+} from "./optimizer.ts";
 import { streamKeys } from "./random.ts";
 
 /** How a tensor lies in memory: GEMM's panels, the same of its transpose, or plain row-major. */
@@ -27,15 +35,17 @@ export interface ParameterSpecification {
   readonly shape: readonly number[];
   /** What it starts from: normal numbers, or a constant. */
   readonly initial: { readonly deviation: number } | 0 | 1;
-  /** Weight decay is for matrices and embeddings; biases and LayerNorm go without. */
+  /** Weight decay is for matrices and embeddings; biases and norms go without. */
   readonly decays: boolean;
   readonly layout: Layout;
+  /** A running statistic: no parameter, and no gradient changes it. */
+  readonly statistic?: true;
 }
 
 /** Standard deviation of the initial weights (GPT-2). */
 const INITIAL_DEVIATION = 0.02;
 
-/** Every tensor, those that decay first, so that each group is one run of memory. */
+/** Every tensor, those that decay first and statistics last, so that each group is one run of memory. */
 export function parameterTable(c: Configuration): ParameterSpecification[] {
   const C = c.n_embd, F = innerWidth(c);
   const matrix = (name: string, shape: number[], layout: Layout): ParameterSpecification => ({
@@ -52,7 +62,20 @@ export function parameterTable(c: Configuration): ParameterSpecification[] {
     decays: false,
     layout: "plain",
   });
-  const norm = (name: string) => [vector(`${name}.weight`, C, 1), vector(`${name}.bias`, C, 0)];
+  const { normalization = "layernorm" } = c;
+  const norm = (name: string) => [
+    vector(`${name}.weight`, C, 1),
+    ...(normalization === "rmsnorm" ? [] : [vector(`${name}.bias`, C, 0)]),
+  ];
+  const statistics = (name: string) =>
+    RUNNING_STATISTICS.map((part): ParameterSpecification => ({
+      ...vector(
+        `${name}.${part}`,
+        part === "num_batches_tracked" ? 1 : C,
+        part === "running_var" ? 1 : 0,
+      ),
+      statistic: true,
+    }));
   const layers = Array.from({ length: c.n_layer }, (_, layer) => `transformer.h.${layer}`);
   return [
     matrix("transformer.wte.weight", [c.vocab_size, C], "panels-transposed"),
@@ -72,12 +95,20 @@ export function parameterTable(c: Configuration): ParameterSpecification[] {
       vector(`${h}.mlp.c_proj.bias`, C, 0),
     ]),
     ...norm("transformer.ln_f"),
+    ...(normalization === "batchnorm" ? normNames(c).flatMap(statistics) : []),
   ];
+}
+
+/** The prefixes of the norms' tensors, in the model's order. */
+function normNames({ n_layer }: Configuration): string[] {
+  const layers = Array.from({ length: n_layer }, (_, layer) => `transformer.h.${layer}`);
+  return [...layers.flatMap((h) => [`${h}.ln_1`, `${h}.ln_2`]), "transformer.ln_f"];
 }
 
 /** The number of parameters, the tied head counted once. */
 export function parameterCount(c: Configuration): number {
-  return parameterTable(c).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
+  return parameterTable(c).filter(({ statistic }) => !statistic)
+    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
 }
 
 /** Inputs and outputs of a tensor that lives in panels. */
@@ -102,31 +133,41 @@ export function parameterMemory(
   return table.reduce((sum, p) => sum + memoryLength(p, precision), 0);
 }
 
+/** Words of 4 bytes of an optimiser's moments in memory. */
+export function momentMemory(
+  table: readonly ParameterSpecification[],
+  optimizer: OptimizerName,
+): number {
+  return table.reduce((sum, p) => sum + momentsOf(optimizer, p).length * memoryLength(p, "f32"), 0);
+}
+
 /** `average` is a mean of the parameters of many steps, where a run keeps one. */
-export type ArrayKind = "parameter" | "gradient" | "exp_avg" | "exp_avg_sq" | "average";
+export type ArrayKind = "parameter" | "gradient" | MomentKind | "average";
 
 /** A run of tensors that are updated alike, in words of an array. */
 export interface ParameterRun {
   readonly start: number;
   readonly end: number;
-  readonly decays: boolean;
-  /** Token and position embeddings. */
-  readonly embeds: boolean;
+  readonly group: Group;
+  /** Its start within exp_avg_sq; null where the optimiser has no such moment. */
+  readonly squares: number | null;
+  /** Its tensors. */
+  readonly names: readonly string[];
 }
-
-const isEmbedding = (name: string) => /^transformer\.w[tp]e\./.test(name);
 
 interface Placed extends ParameterSpecification {
-  /** First float within each array. */
+  /** First float within each array but exp_avg_sq. */
   readonly offset: number;
+  /** First float within exp_avg_sq, which holds only the tensors that need it. */
+  readonly squares: number | null;
 }
 
-/** The model's parameters and, in training, their gradients and AdamW's two moments. */
+/** The model's parameters and, in training, their gradients and the optimiser's moments. */
 export class Parameters {
   readonly table: readonly Placed[];
-  /** Words of each array, and of the first part of it that decays. */
+  /** Words of each array, and of the first part of it that learns. */
   readonly length: number;
-  readonly decayLength: number;
+  readonly learningLength: number;
   readonly #byName: Map<string, Placed>;
   readonly #arrays: Partial<Record<ArrayKind, Tensor>>;
 
@@ -139,36 +180,42 @@ export class Parameters {
   constructor(
     readonly runtime: Runtime,
     table: readonly ParameterSpecification[],
-    { training, precision = "f32", average = false }: {
+    { training, precision = "f32", average = false, optimizer = "adamw" }: {
       readonly training: boolean;
       readonly precision?: Precision;
       readonly average?: boolean;
+      readonly optimizer?: OptimizerName;
     },
     readonly adapters: Adapters | null = null,
   ) {
     this.precision = precision;
     if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
-    let offset = 0, decayLength = 0;
+    let offset = 0, learningLength = 0, squares = 0;
     this.table = table.map((p) => {
-      const placed = { ...p, offset };
-      offset += memoryLength(p, precision);
-      if (p.decays) decayLength = offset;
+      const hasSquares = momentsOf(optimizer, p).includes("exp_avg_sq");
+      const placed = { ...p, offset, squares: hasSquares ? squares : null };
+      const length = memoryLength(p, precision);
+      offset += length;
+      if (hasSquares) squares += length;
+      if (!p.statistic) learningLength = offset;
       return placed;
     });
     this.length = offset;
-    this.decayLength = decayLength;
+    this.learningLength = learningLength;
     this.#byName = new Map(this.table.map((p) => [p.name, p]));
-    const array = () => runtime.arena.zeros([offset]);
+    const array = (length = offset) => runtime.arena.zeros([length]);
     this.#arrays = { parameter: array() };
     if (training) {
-      Object.assign(this.#arrays, { gradient: array(), exp_avg: array(), exp_avg_sq: array() });
+      Object.assign(this.#arrays, { gradient: array(), exp_avg: array(learningLength) });
+      if (squares > 0) this.#arrays.exp_avg_sq = array(squares);
       if (average) this.#arrays.average = array();
     }
   }
 
-  /** Whether there is such an array. */
-  has(kind: ArrayKind): boolean {
-    return this.#arrays[kind] !== undefined;
+  /** Whether there is such an array, and the tensor `name` in it. */
+  has(kind: ArrayKind, name?: string): boolean {
+    if (this.#arrays[kind] === undefined) return false;
+    return name === undefined || this.#offset(this.#find(name), kind) !== null;
   }
 
   /** Lets the parameters and their average change places. */
@@ -181,20 +228,22 @@ export class Parameters {
 
   /** The tensors that learn when the first layers, and with them the embeddings, are frozen; and the others. */
   runs(frozenLayers: number): { learning: ParameterRun[]; frozen: ParameterRun[] } {
-    const isFrozen = (name: string) => {
+    const isFrozen = (p: Placed) => {
       if (frozenLayers === 0) return false;
-      const layer = /^transformer\.h\.(\d+)\./.exec(name)?.[1];
+      const layer = /^transformer\.h\.(\d+)\./.exec(p.name)?.[1];
       if (layer !== undefined) return Number(layer) < frozenLayers;
-      return isEmbedding(name);
+      return groupOf(p) === "embeddings";
     };
     const learning: ParameterRun[] = [], frozen: ParameterRun[] = [];
-    this.table.forEach(({ name, offset, decays }, i) => {
-      const runs = isFrozen(name) ? frozen : learning;
+    this.table.forEach((placed, i) => {
+      const isStill = isFrozen(placed);
+      if (placed.statistic && !isStill) return;
+      const runs = isStill ? frozen : learning, { name, offset, squares } = placed;
       const end = this.table[i + 1]?.offset ?? this.length;
-      const last = runs.at(-1), embeds = isEmbedding(name);
-      const isAlike = last?.decays === decays && last.embeds === embeds;
-      if (isAlike && last.end === offset) runs.splice(-1, 1, { ...last, end });
-      else runs.push({ start: offset, end, decays, embeds });
+      const last = runs.at(-1), group = groupOf(placed);
+      if (last?.group === group && last.end === offset) {
+        runs.splice(-1, 1, { ...last, end, names: [...last.names, name] });
+      } else runs.push({ start: offset, end, group, squares, names: [name] });
     });
     return { learning, frozen };
   }
@@ -211,14 +260,14 @@ export class Parameters {
     const placed = this.#find(name);
     const [inputs, outputs] = dimensions(placed);
     const { precision } = this;
-    return { pointer: this.array(kind) + placed.offset * 4, inputs, outputs, precision };
+    return { pointer: this.#address(placed, kind), inputs, outputs, precision };
   }
 
-  /** A tensor that lies row-major: biases, LayerNorm, positions. */
+  /** A tensor that lies row-major: biases, norms, positions. */
   plain(name: string, kind: ArrayKind = "parameter"): Tensor {
-    const { offset, shape, layout } = this.#find(name);
+    const placed = this.#find(name), { shape, layout } = placed;
     if (layout !== "plain") throw new Error(`${name} lies in panels`);
-    return { pointer: this.array(kind) + offset * 4, shape, type: "f32" };
+    return { pointer: this.#address(placed, kind), shape, type: "f32" };
   }
 
   /** Seeded initial values; the gradients and moments stay as they are. */
@@ -269,6 +318,18 @@ export class Parameters {
     const placed = this.#byName.get(name);
     if (placed === undefined) throw new ReferenceError(`the model has no tensor ${name}`);
     return placed;
+  }
+
+  /** A tensor's first float within an array, or null where the array does not hold it. */
+  #offset({ offset, squares, statistic }: Placed, kind: ArrayKind): number | null {
+    if (kind === "exp_avg_sq") return squares;
+    return kind === "exp_avg" && statistic ? null : offset;
+  }
+
+  #address(placed: Placed, kind: ArrayKind): number {
+    const offset = this.#offset(placed, kind);
+    if (offset === null) throw new ReferenceError(`${placed.name} has no ${kind}`);
+    return this.array(kind) + offset * 4;
   }
 
   #floats(pointer: number, length: number): Float32Array {

@@ -1,13 +1,20 @@
 // Recipes: every number that a run depends on, as plain data.
 
 import type { FormatChoice } from "../data/mod.ts";
-import type { LoraOptions, LoraTarget, Preset } from "../model/mod.ts";
+import type {
+  LoraOptions,
+  LoraTarget,
+  Normalization,
+  OptimizerName,
+  Preset,
+} from "../model/mod.ts";
 
 export type ScheduleName = "constant" | "step" | "cosine" | "linear" | "wsd" | "plateau";
 
 export interface Recipe {
   /** null in a run that took its model, and so its size, from a checkpoint. */
   readonly model: Preset | null;
+  readonly normalization: Normalization;
   /** Files under data/, or the user's own. */
   readonly corpus: readonly string[];
   /** Files that are set aside as they are, beside what `validation` sets aside. */
@@ -43,12 +50,15 @@ export interface Recipe {
   /** Examples in a micro-batch, and micro-batches in a step. */
   readonly batchSize: number;
   readonly accumulate: number;
+  readonly optimizer: OptimizerName;
   readonly learningRate: number;
   /**
    * The embeddings' rate over that of all else. A word of a small corpus meets few steps and must move far in each;
    * attention that moves as far settles on single words before it knows which ones tell.
    */
   readonly embeddingRate: number;
+  /** The rate of the layers' matrices over that of all else. */
+  readonly matrixRate: number;
   /** Steps in which the rate rises from 0. */
   readonly warmupSteps: number;
   readonly schedule: ScheduleName;
@@ -65,7 +75,11 @@ export interface Recipe {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
+  /** `muon`: what each step keeps of the mean gradient. */
+  readonly momentum: number;
   readonly weightDecay: number;
+  /** The embeddings' decay over that of the matrices. */
+  readonly embeddingDecay: number;
   readonly labelSmoothing: number;
   /** Largest norm of the gradient. */
   readonly clip: number;
@@ -125,6 +139,7 @@ export interface Recipe {
 /** What the recipes of the original experiment have in common. */
 const ORIGINAL = {
   model: "124m",
+  normalization: "layernorm",
   validationData: [],
   intentTokens: false,
   vocabulary: "gpt2",
@@ -139,7 +154,11 @@ const ORIGINAL = {
   share: 1,
   accumulate: 1,
   warmupSteps: 0,
+  optimizer: "adamw",
   embeddingRate: 1,
+  matrixRate: 1,
+  momentum: 0.95,
+  embeddingDecay: 1,
   schedule: "constant",
   scheduleBy: "epoch",
   scheduleFactor: 1,
@@ -315,6 +334,11 @@ export const recipes = {
 } as const satisfies Record<string, Recipe>;
 
 export type RecipeName = keyof typeof recipes;
+
+/** A recipe that an earlier version recorded, its missing fields being what they were before they had a name. */
+export function withDefaults(recipe: Recipe): Recipe {
+  return { ...ORIGINAL, ...recipe };
+}
 
 /** The adapters that a recipe asks for. */
 export function loraOf(

@@ -1,7 +1,7 @@
 // What a run knows of itself between two steps: all that continuing it needs beside the arrays.
 
 import { UserError } from "../errors.ts";
-import type { Recipe } from "./recipe.ts";
+import { type Recipe, withDefaults } from "./recipe.ts";
 
 export interface Progress {
   /** Optimiser steps done. */
@@ -85,13 +85,8 @@ export function checkState(value: unknown, directory: string): RunState {
   if (!complete) {
     throw new UserError(`${directory}/training/state.json: is damaged: fields are missing`);
   }
-  const { recipe, ...rest } = state as RunState;
-  return {
-    ...rest,
-    // What runs before the field did not have.
-    recipe: { ...recipe, teachers: recipe.teachers ?? [] },
-    momentSteps: state.momentSteps ?? 0,
-  };
+  const { recipe, momentSteps = 0 } = state as RunState;
+  return { ...state as RunState, recipe: withDefaults(recipe), momentSteps };
 }
 
 /**
