@@ -41,22 +41,3 @@ export function newtonSchulz(x: Numbers, rows: number, columns: number): Float64
   }
   return y;
 }
-
-export interface MuonOptions {
-  learningRate: number;
-  momentum: number;
-  weightDecay: number;
-  gradientScale?: number;
-}
-
-/** One step of Muon on p [rows, columns], as torch.optim.Muon(adjust_lr_fn="match_rms_adamw"): p and momentum. */
-export function muon(p: Numbers, g: Numbers, m: Numbers, rows: number, o: MuonOptions) {
-  const columns = p.length / rows;
-  const gradient = Float64Array.from(g, (value) => value * (o.gradientScale ?? 1));
-  const mean = gradient.map((value, i) => o.momentum * m[i]! + (1 - o.momentum) * value);
-  const update = gradient.map((value, i) => (1 - o.momentum) * value + o.momentum * mean[i]!);
-  const step = newtonSchulz(update, rows, columns);
-  const rate = o.learningRate * 0.2 * Math.sqrt(Math.max(rows, columns));
-  const moved = step.map((value, i) => p[i]! * (1 - o.learningRate * o.weightDecay) - rate * value);
-  return { p: moved, m: mean };
-}

@@ -110,9 +110,10 @@ export async function runTraining(
       resid_pdrop: dropout,
       embd_pdrop: dropout,
       attn_pdrop: dropout,
+      ...(recipe.normalization === "layernorm" ? {} : { normalization: recipe.normalization }),
     };
-    const average = recipe.averaging !== "none";
-    const model = new GPT(runtime, configuration, { training: true, average });
+    const average = recipe.averaging !== "none", { optimizer } = recipe;
+    const model = new GPT(runtime, configuration, { training: true, average, optimizer });
     let state: RunState = {
       version: 1,
       momentSteps: 0,
@@ -161,8 +162,8 @@ export async function runTraining(
     });
     const arrays = new Map<string, Float32Array>();
     for (const kind of ["parameter", "exp_avg", "exp_avg_sq", "average"] as const) {
-      if (!model.learned.has(kind)) continue;
       for (const { name } of parameterTable(configuration)) {
+        if (!model.learned.has(kind, name)) continue;
         arrays.set(`${kind} ${name}`, model.readParameter(name, kind));
       }
     }
