@@ -175,8 +175,13 @@ export const RECIPE_OPTIONS = {
     minimum: 0,
     help: "cosine, linear: epoch of the last rate; 0 for the run's end",
   },
-  beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's decay of the mean" },
-  beta2: { type: "number", minimum: 0, maximum: 0.999999, help: "AdamW's decay of the square" },
+  beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's, Lion's decay of the mean" },
+  beta2: {
+    type: "number",
+    minimum: 0,
+    maximum: 0.999999,
+    help: "AdamW's decay of the square, Lion's of the mean between steps",
+  },
   momentum: { type: "number", minimum: 0, maximum: 0.9999, help: "Muon's decay of the mean" },
   epsilon: { type: "number", minimum: 0, maximum: 1, above: true, help: "AdamW's epsilon" },
   "embedding-noise": {

@@ -60,6 +60,7 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
   [
     "learningRate",
     "embeddingRate",
+    "matrixRate",
     "schedule",
     "scheduleBy",
     "warmupSteps",
@@ -67,8 +68,17 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
     "scheduleEpochs",
     "scheduleFactor",
   ],
-  ["beta1", "beta2", "epsilon", "weightDecay", "clip"],
-  ["dropout", "labelSmoothing", "promptLossWeight", "endOfText", "augment", "stopOn", "patience"],
+  ["optimizer", "beta1", "beta2", "epsilon", "weightDecay", "embeddingDecay", "clip"],
+  [
+    "normalization",
+    "dropout",
+    "labelSmoothing",
+    "promptLossWeight",
+    "endOfText",
+    "augment",
+    "stopOn",
+    "patience",
+  ],
 ];
 
 /** Those that only matter with teachers. */

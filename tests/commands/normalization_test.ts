@@ -78,6 +78,13 @@ Deno.test("a model with another norm is trained, generates, and is not exported;
     );
     assertEquals(recipe.normalization, "batchnorm");
     assert(!Object.hasOwn(config, "normalization"), "ours stand under illuminator");
+
+    const damaged = { ...config, illuminator: { ...config.illuminator, normalization: "l2" } };
+    Deno.writeTextFileSync(`${directory}/run/last/config.json`, JSON.stringify(damaged));
+    await fails(
+      'illuminator.normalization must be one of layernorm, rmsnorm, batchnorm, is "l2"',
+      ...["generate", "--weights", "run/last", "--prompt", "Hello"],
+    );
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
