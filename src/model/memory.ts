@@ -9,21 +9,23 @@ import { parameterMemory, parameterTable } from "./parameters.ts";
 /**
  * Bytes of shared memory: parameters (in training also gradients and two moments), and the activations of
  * a pass over `tokens` tokens; for generation the cache of `tokens` tokens. With `lora`, only adapters have
- * gradients and moments.
+ * gradients and moments. `reference`: a frozen copy of the parameters stands beside those that learn.
  */
 export function memoryEstimate(
   c: Configuration,
-  { training, tokens, lora }: {
+  { training, tokens, lora, reference = false }: {
     readonly training: boolean;
     readonly tokens: number;
     readonly lora?: LoraOptions;
+    readonly reference?: boolean;
   },
 ): number {
   const C = c.n_embd, F = innerWidth(c);
   const whole = parameterMemory(parameterTable(c));
-  const arrays = lora === undefined
+  const own = lora === undefined
     ? (training ? 4 : 1) * whole
     : whole + 4 * parameterMemory(adapterTable(c, lora));
+  const arrays = own + (reference ? whole : 0);
   const logits = Math.ceil(c.vocab_size / PANEL) * PANEL;
   if (!training) return 4 * (arrays + tokens * 2 * C * c.n_layer + logits);
   // Kept for backward in a layer: two norms, qkv, heads, two branches, middle, y and the MLP's two.
