@@ -26,8 +26,10 @@ import {
   checkState,
   type Corpus,
   largestBatch,
+  learnsFromPairs,
   loadCorpus,
   loraOf,
+  needsReference,
   prepareTeaching,
   RATE_RANGE,
   type Recipe,
@@ -65,7 +67,9 @@ export const command = {
       type: "string",
       placeholder: "NAME",
       choices: Object.keys(recipes),
-      help: "the numbers to start from; quick if not given. All below override one",
+      help:
+        "the numbers to start from; if not given, quick, or with --preference dpo or grpo. All " +
+        "below override one",
     },
     ...RECIPE_OPTIONS,
     out: { type: "string", placeholder: "DIR", help: "the run's directory" },
@@ -127,6 +131,12 @@ export interface Run {
 /** Paths of a recipe's files: those of ours lie in data/. */
 function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
   if (own.length > 0) return own.map(absolute);
+  if (learnsFromPairs(recipe)) {
+    throw new UserError(
+      `--preference ${recipe.preference} needs --data FILE, lines of prompt, chosen and rejected; ` +
+        `${invocation("preferences")} makes some`,
+    );
+  }
   return recipe.corpus.map(dataPath);
 }
 
@@ -175,7 +185,7 @@ function newDirectory(out: string | undefined, name: string): string {
 }
 
 function beginRun(options: Options): Run {
-  const recipeName = (options.recipe ?? "quick") as RecipeName;
+  const recipeName = (options.recipe ?? usualRecipe(options.preference)) as RecipeName;
   const named = recipes[recipeName];
   const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
   if (init !== null && options.model !== undefined) {
@@ -185,7 +195,13 @@ function beginRun(options: Options): Run {
   const preset = options.model as Preset | undefined ?? named.model;
   const base = init === null ? presets[preset] : initialInfo(init).configuration;
   const teachers = changed.teachers.map((path) => checkpointOf(path, "--teacher"));
-  const recipe = { ...changed, teachers, ...(init === null ? {} : { model: null }) };
+  const taught = { ...changed, teachers };
+  const recipe = init === null ? taught : withInit(taught, init, options);
+  if (recipe.preference !== "none" && init === null) {
+    throw new UserError(
+      `--preference ${recipe.preference} needs --init DIR, a model that can answer already`,
+    );
+  }
   checkFit(base, recipe);
   if (recipe.loraRank > 0 && init === null) {
     throw new UserError("--lora-rank needs --init DIR, the model that the adapters stand beside");
@@ -211,6 +227,27 @@ function beginRun(options: Options): Run {
     history: [],
     configuration: { ...base, resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout },
     weights: init,
+  };
+}
+
+/** The recipe for a method when none is named. */
+function usualRecipe(preference: string | undefined): RecipeName {
+  if (preference === undefined || preference === "none") return "quick";
+  return preference === "grpo" ? "grpo" : "dpo";
+}
+
+/**
+ * A recipe that starts from a checkpoint's weights. What learns from preferences speaks and doubts as the checkpoint
+ * does, unless told otherwise.
+ */
+function withInit(recipe: Recipe, init: string, options: Options): Recipe {
+  if (recipe.preference === "none") return { ...recipe, model: null };
+  const { format, unsure } = initialInfo(init).metadata;
+  return {
+    ...recipe,
+    model: null,
+    formats: options.formats === undefined ? [{ name: format }] : recipe.formats,
+    unsure: options.unsure ?? unsure?.probability ?? 0,
   };
 }
 
@@ -349,6 +386,8 @@ interface Prepared {
   readonly corpus: Corpus;
   readonly configuration: Configuration;
   readonly model: GPT;
+  /** The model as the run began, where the recipe holds to it. */
+  readonly reference?: GPT;
   readonly runtime: Runtime;
 }
 
@@ -364,8 +403,9 @@ async function prepare<T>(
     validation: state.validationData,
     skipBadLines: state.skipBadLines,
   };
-  const known = weights === null ? undefined : tokenizerOf(readWeightsInfo(weights).metadata);
-  const corpus = loadCorpus(files, state.recipe, known);
+  const metadata = weights === null ? undefined : readWeightsInfo(weights).metadata;
+  const corpus = loadCorpus(files, state.recipe, metadata && tokenizerOf(metadata));
+  const isReferred = needsReference(state.recipe);
   const vocab_size = weights === null ? corpus.tokenizer.vocabularySize : base.vocab_size;
   const configuration = { ...base, vocab_size };
   if (fingerprint !== null && fingerprint !== corpus.fingerprint) {
@@ -375,7 +415,7 @@ async function prepare<T>(
   }
   const lora = loraOf(state.recipe);
   const memory = (tokens: number) =>
-    memoryEstimate(configuration, { training: true, tokens, lora });
+    memoryEstimate(configuration, { training: true, tokens, lora, reference: isReferred });
   // Those who have spoken are not asked again.
   const teachers = state.teaching === undefined ? state.recipe.teachers : [];
   const needed = Math.max(
@@ -403,7 +443,17 @@ async function prepare<T>(
     }
     // A checkpoint's weights are those to be used; the others lie where the average would.
     if (state.progress.averaged > 0) model.learned.swapAverage();
-    return await work({ corpus, configuration, model, runtime });
+    const reference = isReferred ? new GPT(runtime, configuration, { training: false }) : undefined;
+    if (reference !== undefined) await loadWeights(state.init!, reference);
+    return await work({
+      corpus: state.recipe.preference === "none" || metadata?.unsure === undefined
+        ? corpus
+        : { ...corpus, doNotKnow: metadata.unsure.answer },
+      configuration,
+      model,
+      reference,
+      runtime,
+    });
   } finally {
     runtime.close();
   }
@@ -422,7 +472,7 @@ export function perform(
   },
 ): Promise<void> {
   const { directory, state, history } = run;
-  return prepare(run, o.threads, async ({ corpus, configuration, model, runtime }) => {
+  return prepare(run, o.threads, async ({ corpus, configuration, model, reference, runtime }) => {
     using _lock = lockRun(directory);
     o.report.start({ directory, state, corpus, configuration, runtime });
     const { recipe, progress } = state;
@@ -438,6 +488,7 @@ export function perform(
     });
     await train({
       model,
+      reference,
       tokenizer: corpus.tokenizer,
       corpus,
       teaching,
@@ -516,6 +567,9 @@ export async function run(args: string[]): Promise<number> {
     throw new UserError("--keep needs --save-every of at least 1");
   }
   if (options["find-rate"]) {
+    if (planned.state.recipe.preference !== "none") {
+      throw new UserError("--find-rate tests the plain loss; leave --preference out");
+    }
     await findRate(planned, options, signal);
     return signal.aborted ? 130 : 0;
   }
