@@ -75,9 +75,14 @@ export function promptOf(value: unknown): Message[] {
   }
   const fields = value as Fields;
   if (!("messages" in fields)) return [{ role: "user", content: textOf(fields, "prompt") }];
-  const messages = turns(fields.messages, "messages", "role", "content");
+  return askedIn(fields, "messages");
+}
+
+/** Turns that end in a user's. */
+function askedIn(fields: Fields, name: string): Message[] {
+  const messages = turns(fields[name], name, "role", "content");
   if (messages.at(-1)?.role === "user") return messages;
-  throw new ShapeError('"messages" must end in a user\'s turn');
+  throw new ShapeError(`"${name}" must end in a user's turn`);
 }
 
 /** A question and its answer. */
@@ -113,7 +118,7 @@ export function pairOf(value: unknown, source: string): Entry {
     throw new ShapeError(`must be an object, is ${kindOf(value)}`);
   }
   const fields = value as Fields;
-  const prompt = promptOf(Array.isArray(fields.prompt) ? { messages: fields.prompt } : fields);
+  const prompt = Array.isArray(fields.prompt) ? askedIn(fields, "prompt") : promptOf(fields);
   const chosen = saidIn(fields, "chosen"), content = saidIn(fields, "rejected");
   const intentOf = (name: string) => labelsOf({ intent: fields[name] ?? fields.intent });
   const open = fields.rejected_open === true ? { open: true } : {};
