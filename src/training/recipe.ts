@@ -242,7 +242,8 @@ const PREFERENCE = {
   ...ILLUMINATOR,
   validationData: [],
   epochs: 1,
-  learningRate: 1e-5,
+  // For the small models here; one of GPT-2's size wants a tenth.
+  learningRate: 5e-5,
   embeddingRate: 1,
   warmupSteps: 10,
   weightDecay: 0,

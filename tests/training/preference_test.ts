@@ -4,10 +4,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { loadParameters, loadStates, readTraining } from "../../src/checkpoint/mod.ts";
 import { UserError } from "../../src/errors.ts";
-import { Runtime } from "../../src/kernels/mod.ts";
-import { GPT, presets } from "../../src/model/mod.ts";
+import type { Example } from "../../src/data/mod.ts";
+import { PANEL, Runtime } from "../../src/kernels/mod.ts";
+import { GPT, memoryEstimate, presets } from "../../src/model/mod.ts";
 import {
   type Corpus,
+  largestBatch,
   loadCorpus,
   needsReference,
   type Recipe,
@@ -207,6 +209,28 @@ function assertSame(actual: Outcome, expected: Outcome): void {
   assert(bits(actual.weights).every((bit, i) => bit === theirs[i]), "weights differ");
   assertEquals(actual.history, expected.history);
 }
+
+Deno.test("largestBatch counts both answers of a pair, and every answer that grpo samples", () => {
+  const text = (length: number) => ({ tokens: new Int32Array(length) }) as Example;
+  const training = [{ ...text(11), rejected: text(8) }, { ...text(5), rejected: text(4) }];
+  const corpus = { training, validation: [] } as unknown as Corpus;
+  assertEquals(largestBatch(corpus, { ...DPO, batchSize: 1 }), 10 + 7);
+  assertEquals(largestBatch(corpus, { ...DPO, batchSize: 2 }), 10 + 7 + 4 + 3);
+  const grpo = { ...GRPO, batchSize: 1, groupSize: 3, answerTokens: 20 };
+  assertEquals(largestBatch(corpus, grpo), 3 * (11 + 20));
+});
+
+Deno.test("the reference's memory is foretold: another set of parameters, and nothing else", () => {
+  const o = { training: true, tokens: 100 };
+  const rise = memoryEstimate(presets.nano, { ...o, reference: true }) -
+    memoryEstimate(presets.nano, o);
+  assertEquals(
+    rise,
+    memoryEstimate(presets.nano, { ...o, tokens: 0, training: false }) -
+      4 * Math.ceil(presets.nano.vocab_size / PANEL) * PANEL,
+  );
+  assert(needsReference(GRPO) && !needsReference({ ...GRPO, beta: 0 }) && !needsReference(DPO));
+});
 
 for (const preference of ["dpo", "ipo", "simpo"] as const) {
   Deno.test(`${preference}: the margin rises until every pair is ranked right`, async () => {

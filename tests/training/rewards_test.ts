@@ -67,11 +67,21 @@ Deno.test("length: 1 within the range, the ratio to its nearer end outside", () 
 });
 
 Deno.test("format: a beginning, an end, no labels, no half characters", () => {
-  for (const text of [GIT, "3.", "`ls` lists files.", '"Yes."', "Do this:\n- that;", "Übung."]) {
+  for (
+    const text of [
+      GIT,
+      "3.",
+      "`ls` lists files.",
+      '"Yes."',
+      "Do this:\n- that;",
+      "Übung.",
+      "npm installs.",
+    ]
+  ) {
     assertEquals(reward("format", said(text)), 1, text);
   }
   for (
-    const text of ["", "git records.", "Git records", "Git.\nHuman: more?", "Git \ufffd.", ", so."]
+    const text of ["", "Git records", "Git.\nHuman: more?", "Git \ufffd.", ", so."]
   ) {
     assertEquals(reward("format", said(text)), 0, text);
   }
