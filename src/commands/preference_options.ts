@@ -108,6 +108,11 @@ export function checkPreference(recipe: Recipe, given: readonly string[]): void 
     const value = off === false ? "off" : off;
     throw new UserError(`--preference ${preference} needs --${option} ${value}`);
   }
+  if (recipe.teachers.length > 0) {
+    throw new UserError(
+      `--preference ${preference} has no place for teachers; leave --teacher out`,
+    );
+  }
   if (learnsFromPairs(recipe) && !(recipe.beta > 0)) {
     throw new UserError(`--preference ${preference} needs --beta above 0`);
   }

@@ -129,6 +129,7 @@ Deno.test("preferences: flags that contradict each other are one line that says 
     [[...learn, "grpo", "--answer-words", "9-3"], "--answer-words must be two numbers from 1"],
     [[...learn, "grpo", "--r-drop", "1"], "--preference grpo needs --r-drop 0"],
     [[...learn, "dpo", "--label-smoothing", "0.1"], "--preference dpo needs --label-smoothing 0"],
+    [[...learn, "grpo", "--teacher", init], "leave --teacher out"],
     [["--recipe", "illuminator", ...learn, "grpo"], "--preference grpo needs --word-dropout 0"],
   ];
   for (const [args, message] of mistakes) {
