@@ -12,6 +12,12 @@ import {
 import { type FormatName, formatNames } from "../tokenizer/mod.ts";
 import type { Recipe } from "../training/mod.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
+import {
+  checkPreference,
+  parseRewards,
+  parseWords,
+  PREFERENCE_OPTIONS,
+} from "./preference_options.ts";
 
 const ON_OFF = ["on", "off"];
 const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens"]);
@@ -286,6 +292,7 @@ export const RECIPE_OPTIONS = {
     maximum: 1024,
     help: "tokens kept of each of the teachers' predictions; all the others count as one",
   },
+  ...PREFERENCE_OPTIONS,
   "stop-on": {
     type: "string",
     placeholder: "LOSS",
@@ -358,6 +365,7 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   if (changed.teachers.length === 0 && distilling !== undefined) {
     throw new UserError(`--${distilling} needs --teacher DIR`);
   }
+  checkPreference(changed, givenOptions(values));
   if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
     throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);
   }
@@ -373,6 +381,8 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
 function convert(name: keyof RecipeValues, value: unknown): unknown {
   if (ON_OFF_OPTIONS.has(name)) return value === "on";
   if (name === "formats") return parseFormats(value as string);
+  if (name === "rewards") return parseRewards(value as string);
+  if (name === "answer-words") return parseWords(value as string);
   if (name === "lora-targets") return parseTargets(value as string);
   return value;
 }

@@ -14,7 +14,7 @@ import { Block, type BlockSaved } from "./block.ts";
 import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
-import { Head, HEAD_ROWS, type LossGradient, type LossSums } from "./head.ts";
+import { Head, HEAD_ROWS, type LossGradient, type LossSums, type Objective } from "./head.ts";
 import { Adapters, type LoraOptions } from "./lora.ts";
 import type { Norm, NormSaved } from "./norm.ts";
 import { createNorm } from "./normalization.ts";
@@ -143,22 +143,40 @@ export class GPT {
     });
   }
 
-  /** Forward with dropout, and backward: adds d(sum of losses / normalizer) to the gradients. */
-  accumulate(batch: Batch, options: LossGradient & DropoutSeed): LossSums {
+  /** log p of every target [N] without dropout; 0 where a row has none. */
+  logProbabilities(batch: Batch): Float32Array {
+    return this.runtime.arena.scope(() => {
+      const pass = this.#begin(batch, null);
+      return this.#head.logProbabilities(pass, this.#forward(pass, batch).norm.y, batch);
+    });
+  }
+
+  /**
+   * Forward with dropout, and backward: adds d(sum of losses / normalizer) to the gradients. With an objective, its
+   * loss takes the place of the weighted cross-entropy, in the sums too, whose weight is then its terms.
+   */
+  accumulate(
+    batch: Batch,
+    options: LossGradient & DropoutSeed & { readonly objective?: Objective },
+  ): LossSums {
     const { arena } = this.runtime;
     return arena.scope(() => {
       const pass = this.#begin(batch, options);
       const { input, blocks, x, norm } = this.#forward(pass, batch);
       const C = this.configuration.n_embd;
       const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
-      const sums = this.#head.loss(pass, norm.y, batch, { dx: dnorm, gradient: options });
+      const weighed = options.objective?.(this.#head.logProbabilities(pass, norm.y, batch));
+      const counted = weighed === undefined ? batch : { ...batch, weights: weighed.weights };
+      const sums = this.#head.loss(pass, norm.y, counted, { dx: dnorm, gradient: options });
       this.#norm.backward(pass, d, dnorm, x, norm);
       for (let layer = blocks.length - 1; layer >= 0; layer--) {
         const saved = blocks[layer]!;
         if (saved !== null) this.blocks[layer]!.backward(pass, d, saved);
       }
       this.#embedding.backward(pass, d, input);
-      return sums;
+      if (weighed === undefined) return sums;
+      const { loss, terms } = weighed;
+      return { ...sums, loss, crossEntropy: loss, weight: terms };
     });
   }
 

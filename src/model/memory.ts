@@ -11,22 +11,24 @@ import { momentMemory, parameterMemory, parameterTable } from "./parameters.ts";
 /**
  * Bytes of shared memory: parameters (in training also gradients and the optimiser's moments), and the activations of
  * a pass over `tokens` tokens; for generation the cache of `tokens` tokens. With `lora`, only adapters have
- * gradients and moments.
+ * gradients and moments. `reference`: a frozen copy of the parameters stands beside those that learn.
  */
 export function memoryEstimate(
   c: Configuration,
-  { training, tokens, lora, optimizer = "adamw" }: {
+  { training, tokens, lora, optimizer = "adamw", reference = false }: {
     readonly training: boolean;
     readonly tokens: number;
     readonly lora?: LoraOptions;
     readonly optimizer?: OptimizerName;
+    readonly reference?: boolean;
   },
 ): number {
   const C = c.n_embd, F = innerWidth(c);
   const table = parameterTable(c), whole = parameterMemory(table);
   const learns = lora === undefined ? table : adapterTable(c, lora);
   const learning = 2 * parameterMemory(learns) + momentMemory(learns, optimizer);
-  const arrays = lora !== undefined ? whole + learning : training ? learning : whole;
+  const own = lora !== undefined ? whole + learning : training ? learning : whole;
+  const arrays = own + (reference ? whole : 0);
   const logits = Math.ceil(c.vocab_size / PANEL) * PANEL;
   if (!training) return 4 * (arrays + tokens * 2 * C * c.n_layer + logits);
   // Kept for backward in a layer: two norms, qkv, heads, two branches, middle, y and the MLP's two.

@@ -13,7 +13,13 @@ export {
 } from "./configuration.ts";
 export { GPT } from "./gpt.ts";
 export type { Distillation, SoftTargets } from "./distillation.ts";
-export { emptySums, type LossGradient, type LossSums } from "./head.ts";
+export {
+  emptySums,
+  type LossGradient,
+  type LossSums,
+  type Objective,
+  type Weighed,
+} from "./head.ts";
 export {
   adaptedLayers,
   adapterTable,

@@ -8,6 +8,8 @@ import type {
   OptimizerName,
   Preset,
 } from "../model/mod.ts";
+import type { PreferenceMethod } from "./preference/mod.ts";
+import type { RewardWeights } from "./rewards/mod.ts";
 
 export type ScheduleName = "constant" | "step" | "cosine" | "linear" | "wsd" | "plateau";
 
@@ -125,6 +127,24 @@ export interface Recipe {
    * predictions at temperature 2, 16, 32, 64 and 128 leave 21, 20, 18 and 17 % to the others: 8 bytes each buy little.
    */
   readonly distillTopK: number;
+  /**
+   * What the run learns by, from the model of a checkpoint: the data's own words; pairs of answers (`dpo`, `ipo`,
+   * `simpo`); or the rewards of its own answers (`grpo`).
+   */
+  readonly preference: PreferenceMethod;
+  /** `dpo`, `ipo`, `grpo`: how firmly the model is held to what it was; `simpo`: how strongly a pair pulls. */
+  readonly beta: number;
+  /** `simpo`: by how much the chosen answer's reward is to be above the other's. */
+  readonly gamma: number;
+  /** Pairs: weight of the chosen answer's mean cross-entropy. */
+  readonly sftWeight: number;
+  /** `grpo`: answers sampled to each of a batch's questions, how freely, and how long at most. */
+  readonly groupSize: number;
+  readonly rolloutTemperature: number;
+  readonly answerTokens: number;
+  /** `grpo`: what an answer is worth; fewest and most words of a good length. */
+  readonly rewards: RewardWeights;
+  readonly answerWords: readonly [least: number, most: number];
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
@@ -187,6 +207,15 @@ const ORIGINAL = {
   distillWeight: 0.5,
   distillDivergence: "forward",
   distillTopK: 32,
+  preference: "none",
+  beta: 0.1,
+  gamma: 0.5,
+  sftWeight: 0,
+  groupSize: 8,
+  rolloutTemperature: 1,
+  answerTokens: 64,
+  rewards: { stops: 0.5, "no-repetition": 0.5, intent: 1, length: 0.25, format: 0.25, honesty: 1 },
+  answerWords: [1, 60],
   stopOn: "never",
   patience: 0,
   seed: 42,
@@ -224,11 +253,33 @@ const ILLUMINATOR = {
   sampleEvery: 3,
 } as const satisfies Recipe;
 
+/**
+ * What learning from preferences or rewards has in common: small steps from a model that can already answer, without
+ * dropout, so that the model is compared with what it was and not with noise.
+ */
+const PREFERENCE = {
+  ...ILLUMINATOR,
+  validationData: [],
+  epochs: 1,
+  // For the small models here; one of GPT-2's size wants a tenth.
+  learningRate: 5e-5,
+  embeddingRate: 1,
+  warmupSteps: 10,
+  weightDecay: 0,
+  dropout: 0,
+  wordDropout: 0,
+  sampleEvery: 1,
+} as const satisfies Partial<Recipe>;
+
 export const recipes = {
   /** The default: as much of `illuminator` as five minutes on two cores allow. */
   quick: { ...ILLUMINATOR, share: 0.75, epochs: 1 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
+  /** From pairs of answers, which --data gives. */
+  dpo: { ...PREFERENCE, corpus: [], preference: "dpo" },
+  /** From rewards of the model's own answers. */
+  grpo: { ...PREFERENCE, preference: "grpo", beta: 0.04, batchSize: 8 },
   /** A few hundred conversations without intents: a model of a size that fits the data. */
   conversations: {
     ...ORIGINAL,

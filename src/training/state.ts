@@ -26,6 +26,8 @@ export interface Progress {
   rateEpoch: number;
   /** `loss` curriculum: the model's loss of each text when the epoch began; null otherwise. */
   losses: readonly number[] | null;
+  /** Pairs: log p of the chosen and the rejected answers by the model as the run began; null otherwise. */
+  references: readonly (readonly [chosen: number, rejected: number])[] | null;
   /** Why the run is over, or null. */
   finished: "epochs" | "early-stop" | null;
   /** Seconds of training so far, over all of its parts. */
@@ -67,6 +69,7 @@ export function startOfRun(): Progress {
     rateFactor: 1,
     rateEpoch: 0,
     losses: null,
+    references: null,
     finished: null,
     seconds: 0,
   };
