@@ -237,11 +237,12 @@ const ILLUMINATOR = {
   corpus: ["illuminator/train.jsonl"],
   validationData: ["illuminator/validation.jsonl"],
   intentTokens: true,
+  answerShare: 0.35,
   vocabulary: "corpus",
   formats: [{ name: "human-assistant" }],
   maxTokens: 128,
   promptLossWeight: 0,
-  epochs: 3,
+  epochs: 4,
   batchSize: 16,
   learningRate: 1e-4,
   embeddingRate: 20,
@@ -254,9 +255,9 @@ const ILLUMINATOR = {
   weightDecay: 0.1,
   labelSmoothing: 0,
   clip: 1,
-  wordDropout: 0.1,
+  wordDropout: 0.15,
   unsure: 0.3,
-  sampleEvery: 3,
+  sampleEvery: 4,
 } as const satisfies Recipe;
 
 /**
@@ -274,6 +275,7 @@ const PREFERENCE = {
   weightDecay: 0,
   dropout: 0,
   wordDropout: 0,
+  answerShare: 1,
   sampleEvery: 1,
 } as const satisfies Partial<Recipe>;
 
