@@ -10,6 +10,7 @@ export {
   embedding_bf16,
   embedding_forward,
   embedding_int8,
+  embedding_rounded,
   gather_rows,
   scatter_rows,
 } from "./embedding";
@@ -18,6 +19,7 @@ export { gemm, set_scratch } from "./gemm";
 export { gemv, gemv_bf16, gemv_int8 } from "./gemv";
 export { layernorm_backward, layernorm_backward_parameters, layernorm_forward } from "./layernorm";
 export { fma_peak, memory_read } from "./measure";
+export { adamw_bf16, adamw_int8, narrow_moments, widen_moments } from "./moments";
 export {
   from_panels,
   pack_rows,

@@ -4,21 +4,24 @@ import {
   adamw,
   average,
   gatherRows,
+  type MomentFormat,
   type Precision,
   type Runtime,
   sumOfSquares,
   type Tensor,
 } from "../kernels/mod.ts";
 import type { CacheStep, LayerCache } from "./attention.ts";
-import { Block, type BlockSaved } from "./block.ts";
+import { Block } from "./block.ts";
 import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
 import { Head, HEAD_ROWS, type LossGradient, type LossSums } from "./head.ts";
+import { type Backward, Keeper } from "./keeper.ts";
 import { LayerNorm, type NormSaved } from "./layernorm.ts";
 import { Adapters, type LoraOptions } from "./lora.ts";
 import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
 import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
+import { streamKeys } from "./random.ts";
 
 /** The numbers of one AdamW step. */
 export interface UpdateOptions {
@@ -36,12 +39,32 @@ export interface UpdateOptions {
   readonly clip: number;
   /** The first layers, and with them the embeddings, that stay as they are. */
   readonly freezeLayers?: number;
+  /** Of the stochastic rounding of moments that are not f32; 0 if absent. */
+  readonly seed?: number;
+}
+
+/** What a model is made for. */
+export interface ModelOptions {
+  readonly training: boolean;
+  /**
+   * For generation the format of the matrices. In training f32 or bf16, mixed precision: the matrices stay f32 for the
+   * optimiser, products read them rounded to bf16, and what is kept for backward is kept in bf16.
+   */
+  readonly precision?: Precision;
+  /** Format of AdamW's moments; f32 if absent. */
+  readonly moments?: MomentFormat;
+  /** In training keeps only each layer's input (Chen et al. 2016), and computes the rest again in backward. */
+  readonly recompute?: boolean;
+  /** Keeps an average of the parameters that learn; see updateAverage. */
+  readonly average?: boolean;
+  /** In training: adapters learn, the parameters stay as they are. */
+  readonly lora?: LoraOptions;
 }
 
 interface Activations {
   readonly input: EmbeddingInput;
-  /** null for a layer that was left out. */
-  readonly blocks: readonly (BlockSaved | null)[];
+  /** Of the layers, in their order; null for one that was left out. */
+  readonly backward: readonly (Backward | null)[];
   /** [N, C] the final norm's input. */
   readonly x: Tensor;
   readonly norm: NormSaved;
@@ -56,31 +79,29 @@ export class GPT {
   readonly #embedding: Embedding;
   readonly #norm: LayerNorm;
   readonly #head: Head;
+  readonly #keeper: Keeper;
 
   /** @throws UserError when the configuration is invalid or does not fit into memory */
   constructor(
     readonly runtime: Runtime,
     readonly configuration: Configuration,
-    options: {
-      readonly training: boolean;
-      readonly precision?: Precision;
-      /** Keeps an average of the parameters that learn; see updateAverage. */
-      readonly average?: boolean;
-      /** In training: adapters learn, the parameters stay as they are. */
-      readonly lora?: LoraOptions;
-    },
+    options: ModelOptions,
   ) {
     validateConfiguration(configuration);
-    const { training, precision, average, lora } = options;
+    const { training, precision, moments, recompute = false, average, lora } = options;
+    const rounded = training && precision === "bf16";
     const adapters = lora === undefined
       ? null
-      : new Adapters(runtime, configuration, lora, { average });
+      : new Adapters(runtime, configuration, lora, { average, moments, rounded });
     const learns = training && adapters === null;
     const parameters = new Parameters(runtime, parameterTable(configuration), {
       training: learns,
-      precision,
+      precision: rounded ? "f32" : precision,
+      rounded,
+      moments: learns ? moments : undefined,
       average: learns && average,
     }, adapters);
+    this.#keeper = new Keeper({ precision: rounded ? "bf16" : "f32", recompute });
     this.parameters = parameters;
     this.learned = adapters?.parameters ?? parameters;
     this.#embedding = new Embedding(parameters, configuration);
@@ -160,15 +181,12 @@ export class GPT {
     const { arena } = this.runtime;
     return arena.scope(() => {
       const pass = this.#begin(batch, options);
-      const { input, blocks, x, norm } = this.#forward(pass, batch);
+      const { input, backward, x, norm } = this.#forward(pass, batch);
       const C = this.configuration.n_embd;
       const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
       const sums = this.#head.loss(pass, norm.y, batch, { dx: dnorm, gradient: options });
       this.#norm.backward(pass, d, dnorm, x, norm);
-      for (let layer = blocks.length - 1; layer >= 0; layer--) {
-        const saved = blocks[layer]!;
-        if (saved !== null) this.blocks[layer]!.backward(pass, d, saved);
-      }
+      for (const layer of backward.toReversed()) layer?.(d);
       this.#embedding.backward(pass, d, input);
       return sums;
     });
@@ -186,13 +204,14 @@ export class GPT {
     const gradientNorm = Math.sqrt(sumOfSquares(runtime, parameters.array("gradient"), length));
     // PyTorch's clip_grad_norm_ adds the same 1e-6.
     const gradientScale = Math.min(1, o.clip / (gradientNorm + 1e-6));
+    const [keyA, keyB] = streamKeys(o.seed ?? 0, "moments", o.step);
     for (const { start, end, decays, embeds } of learning) {
       adamw(
         runtime,
         parameters.array("parameter") + start * 4,
         parameters.array("gradient") + start * 4,
-        parameters.array("exp_avg") + start * 4,
-        parameters.array("exp_avg_sq") + start * 4,
+        parameters.momentsOf("exp_avg", start),
+        parameters.momentsOf("exp_avg_sq", start),
         end - start,
         {
           ...o,
@@ -200,6 +219,7 @@ export class GPT {
           learningRate: o.learningRate * (embeds ? o.embeddingRate ?? 1 : 1),
           weightDecay: decays ? o.weightDecay : 0,
         },
+        { keyA, keyB, first: start },
       );
     }
     return { gradientNorm };
@@ -262,13 +282,13 @@ export class GPT {
       positions: this.runtime.integers(batch.positions),
     };
     let x = this.#embedding.forward(pass, input);
-    const blocks = this.blocks.map((block, layer) => {
+    const backward = this.blocks.map((block, layer) => {
       // LayerDrop (Fan et al. 2019): a layer left out passes its input on.
       if (pass.chance("layer", layer) < pass.layerDrop) return null;
-      const saved = block.forward(pass, x);
-      x = saved.y;
-      return saved;
+      const kept = this.#keeper.forward(pass, block, x);
+      x = kept.y;
+      return kept.backward;
     });
-    return { input, blocks, x, norm: this.#norm.forward(pass, x) };
+    return { input, backward, x, norm: this.#norm.forward(pass, x) };
   }
 }

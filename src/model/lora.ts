@@ -6,6 +6,7 @@ import {
   linearBackwardInput,
   linearBackwardWeight,
   linearForward,
+  type MomentFormat,
   type Runtime,
   type Tensor,
 } from "../kernels/mod.ts";
@@ -73,10 +74,14 @@ export class Adapters {
     runtime: Runtime,
     configuration: Configuration,
     readonly options: LoraOptions,
-    { average }: { readonly average?: boolean },
+    state: {
+      readonly average?: boolean;
+      readonly moments?: MomentFormat;
+      readonly rounded?: boolean;
+    },
   ) {
     const table = adapterTable(configuration, options);
-    this.parameters = new Parameters(runtime, table, { training: true, average });
+    this.parameters = new Parameters(runtime, table, { training: true, ...state });
     this.#names = new Set(adaptedLayers(configuration, options.targets).map(({ name }) => name));
   }
 

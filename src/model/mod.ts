@@ -9,7 +9,7 @@ export {
   presets,
   validateConfiguration,
 } from "./configuration.ts";
-export { GPT, type UpdateOptions } from "./gpt.ts";
+export { GPT, type ModelOptions, type UpdateOptions } from "./gpt.ts";
 export type { Distillation, SoftTargets } from "./distillation.ts";
 export { emptySums, type LossGradient, type LossSums } from "./head.ts";
 export {
@@ -23,6 +23,7 @@ export {
 export { memoryEstimate } from "./memory.ts";
 export {
   type ArrayKind,
+  type MomentKind,
   parameterCount,
   type ParameterSpecification,
   parameterTable,

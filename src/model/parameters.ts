@@ -2,6 +2,13 @@
 
 import {
   fillNormal,
+  MOMENT_BLOCK,
+  momentBytes,
+  type MomentFormat,
+  momentGroup,
+  type Moments,
+  momentsFrom,
+  narrowMoments,
   packWeight,
   PANEL,
   type Precision,
@@ -11,6 +18,7 @@ import {
   type Weight,
   weightBytes,
   weightLength,
+  widenMoments,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import type { Adapters } from "./lora.ts";
@@ -86,12 +94,12 @@ function dimensions({ shape, layout }: ParameterSpecification): [inputs: number,
   return layout === "panels" ? [rows, columns] : [columns, rows];
 }
 
-/** Words of 4 bytes of a tensor in memory, padded so that the next one starts on a cache line. */
-function memoryLength(p: ParameterSpecification, precision: Precision): number {
+/** Words of 4 bytes of a tensor in memory, padded so that the next one starts on a cache line, or a block of moments. */
+function memoryLength(p: ParameterSpecification, precision: Precision, group = PANEL): number {
   const words = p.layout === "plain"
     ? p.shape.reduce((a, b) => a * b)
     : weightBytes(...dimensions(p), precision) / 4;
-  return Math.ceil(words / PANEL) * PANEL;
+  return Math.ceil(words / group) * group;
 }
 
 /** Words of 4 bytes of one whole array of parameters in memory. */
@@ -102,8 +110,23 @@ export function parameterMemory(
   return table.reduce((sum, p) => sum + memoryLength(p, precision), 0);
 }
 
+/** Bytes of one of AdamW's moments of all parameters. */
+export function momentMemory(
+  table: readonly ParameterSpecification[],
+  format: MomentFormat,
+): number {
+  const group = momentGroup(format);
+  const length = table.reduce((sum, p) => sum + memoryLength(p, "f32", group), 0);
+  return momentBytes(format, length) + (format === "int8" ? length / MOMENT_BLOCK * 4 : 0);
+}
+
 /** `average` is a mean of the parameters of many steps, where a run keeps one. */
-export type ArrayKind = "parameter" | "gradient" | "exp_avg" | "exp_avg_sq" | "average";
+export type ArrayKind = "parameter" | "gradient" | MomentKind | "average";
+/** AdamW's mean of the gradients, and of their squares. */
+export type MomentKind = "exp_avg" | "exp_avg_sq";
+
+const isMoment = (kind: ArrayKind): kind is MomentKind =>
+  kind === "exp_avg" || kind === "exp_avg_sq";
 
 /** A run of tensors that are updated alike, in words of an array. */
 export interface ParameterRun {
@@ -128,30 +151,38 @@ export class Parameters {
   readonly length: number;
   readonly decayLength: number;
   readonly #byName: Map<string, Placed>;
-  readonly #arrays: Partial<Record<ArrayKind, Tensor>>;
+  readonly #arrays: Partial<Record<Exclude<ArrayKind, MomentKind>, Tensor>>;
+  readonly #moments: Readonly<Record<MomentKind, Moments>> | null;
 
   readonly precision: Precision;
+  /** How the moments are stored. */
+  readonly moments: MomentFormat;
+  readonly #rounded: boolean;
 
   /**
-   * `precision` is that of the matrices; only f32 can be trained.
+   * `precision` is that of the matrices; only f32 can be trained. `rounded`: products read f32 matrices as bf16.
    * @param adapters what learns beside these parameters, when they stay as they are
    */
   constructor(
     readonly runtime: Runtime,
     table: readonly ParameterSpecification[],
-    { training, precision = "f32", average = false }: {
+    { training, precision = "f32", rounded = false, moments = "f32", average = false }: {
       readonly training: boolean;
       readonly precision?: Precision;
+      readonly rounded?: boolean;
+      readonly moments?: MomentFormat;
       readonly average?: boolean;
     },
     readonly adapters: Adapters | null = null,
   ) {
     this.precision = precision;
+    this.moments = moments;
+    this.#rounded = rounded;
     if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
     let offset = 0, decayLength = 0;
     this.table = table.map((p) => {
       const placed = { ...p, offset };
-      offset += memoryLength(p, precision);
+      offset += memoryLength(p, precision, momentGroup(moments));
       if (p.decays) decayLength = offset;
       return placed;
     });
@@ -160,15 +191,24 @@ export class Parameters {
     this.#byName = new Map(this.table.map((p) => [p.name, p]));
     const array = () => runtime.arena.zeros([offset]);
     this.#arrays = { parameter: array() };
+    this.#moments = null;
     if (training) {
-      Object.assign(this.#arrays, { gradient: array(), exp_avg: array(), exp_avg_sq: array() });
+      this.#arrays.gradient = array();
+      this.#moments = { exp_avg: this.#zeroMoments(), exp_avg_sq: this.#zeroMoments() };
       if (average) this.#arrays.average = array();
     }
   }
 
+  #zeroMoments(): Moments {
+    const { moments: format, length, runtime: { arena } } = this;
+    const { pointer } = arena.zeros([momentBytes(format, length)], "u8");
+    const scales = format === "int8" ? arena.zeros([length / MOMENT_BLOCK]).pointer : 0;
+    return { format, pointer, scales };
+  }
+
   /** Whether there is such an array. */
   has(kind: ArrayKind): boolean {
-    return this.#arrays[kind] !== undefined;
+    return isMoment(kind) ? this.#moments !== null : this.#arrays[kind] !== undefined;
   }
 
   /** Lets the parameters and their average change places. */
@@ -199,23 +239,45 @@ export class Parameters {
     return { learning, frozen };
   }
 
-  /** Byte address of a whole array. */
-  array(kind: ArrayKind): number {
+  /** A moment from the array's number `start` on. */
+  momentsOf(kind: MomentKind, start = 0): Moments {
+    if (this.#moments === null) throw new Error(`this model was not made for training: no ${kind}`);
+    return momentsFrom(this.#moments[kind], start);
+  }
+
+  /** Live views of a tensor's moment in int8 as it lies in memory: codes, and a scale for each 256 of them. */
+  blocks(name: string, kind: MomentKind): { codes: Uint8Array; scales: Float32Array } {
+    const placed = this.#find(name), { runtime } = this;
+    const { format, pointer, scales } = this.momentsOf(kind, placed.offset);
+    if (format !== "int8") throw new TypeError(`${kind} is in ${format}, not in blocks`);
+    const length = memoryLength(placed, "f32", MOMENT_BLOCK);
+    return {
+      codes: new Uint8Array(runtime.memory.buffer, pointer, length),
+      scales: this.#floats(scales, length / MOMENT_BLOCK),
+    };
+  }
+
+  /** Byte address of a whole array of f32. */
+  array(kind: Exclude<ArrayKind, MomentKind>): number {
     const array = this.#arrays[kind];
     if (array === undefined) throw new Error(`this model was not made for training: no ${kind}`);
     return array.pointer;
   }
 
   /** A weight matrix in panels. */
-  weight(name: string, kind: ArrayKind = "parameter"): Weight {
+  weight(name: string, kind: Exclude<ArrayKind, MomentKind> = "parameter"): Weight {
     const placed = this.#find(name);
+    const weight = this.#panels(placed, this.array(kind) + placed.offset * 4);
+    return this.#rounded && kind === "parameter" ? { ...weight, rounded: true } : weight;
+  }
+
+  #panels(placed: Placed, pointer: number): Weight {
     const [inputs, outputs] = dimensions(placed);
-    const { precision } = this;
-    return { pointer: this.array(kind) + placed.offset * 4, inputs, outputs, precision };
+    return { pointer, inputs, outputs, precision: this.precision };
   }
 
   /** A tensor that lies row-major: biases, LayerNorm, positions. */
-  plain(name: string, kind: ArrayKind = "parameter"): Tensor {
+  plain(name: string, kind: Exclude<ArrayKind, MomentKind> = "parameter"): Tensor {
     const { offset, shape, layout } = this.#find(name);
     if (layout !== "plain") throw new Error(`${name} lies in panels`);
     return { pointer: this.array(kind) + offset * 4, shape, type: "f32" };
@@ -226,7 +288,7 @@ export class Parameters {
     if (this.precision !== "f32") throw new TypeError(`${this.precision} has no initial values`);
     this.table.forEach((p, index) => {
       const pointer = this.array("parameter") + p.offset * 4;
-      const length = memoryLength(p, this.precision);
+      const length = memoryLength(p, this.precision, momentGroup(this.moments));
       if (typeof p.initial === "object") {
         const keys = streamKeys(seed, "weights", index);
         fillNormal(this.runtime, pointer, length, p.initial.deviation, ...keys);
@@ -238,12 +300,14 @@ export class Parameters {
   /** A copy in Hugging Face's layout. */
   read(name: string, kind: ArrayKind): Float32Array {
     const placed = this.#find(name);
-    if (placed.layout === "plain") return this.runtime.f32(this.plain(name, kind)).slice();
+    const floats = this.#floatsAt(placed, kind);
+    if (floats !== null) return this.#unpack(placed, floats);
     return this.runtime.arena.scope(() => {
-      const matrix = this.runtime.arena.allocate(placed.shape);
-      const transposed = placed.layout === "panels-transposed";
-      unpackWeight(this.runtime, this.weight(name, kind), matrix, transposed);
-      return this.runtime.f32(matrix).slice();
+      const length = memoryLength(placed, "f32", momentGroup(this.moments));
+      const { pointer } = this.runtime.arena.allocate([length]);
+      const moments = this.momentsOf(kind as MomentKind, placed.offset);
+      widenMoments(this.runtime, pointer, moments, length, kind === "exp_avg");
+      return this.#unpack(placed, pointer);
     });
   }
 
@@ -254,14 +318,41 @@ export class Parameters {
     if (values.length !== length) {
       throw new RangeError(`${name}: must have ${length} values, got ${values.length}`);
     }
-    if (placed.layout === "plain") {
-      this.runtime.f32(this.plain(name, kind)).set(values);
-      return;
-    }
+    const floats = this.#floatsAt(placed, kind);
+    if (floats !== null) return this.#pack(placed, floats, values);
     this.runtime.arena.scope(() => {
-      const matrix = this.runtime.floats(values, placed.shape);
-      const transposed = placed.layout === "panels-transposed";
-      packWeight(this.runtime, this.weight(name, kind), matrix, transposed);
+      const length = memoryLength(placed, "f32", momentGroup(this.moments));
+      const { pointer } = this.runtime.arena.zeros([length]);
+      this.#pack(placed, pointer, values);
+      const moments = this.momentsOf(kind as MomentKind, placed.offset);
+      narrowMoments(this.runtime, moments, pointer, length, kind === "exp_avg");
+    });
+  }
+
+  /** Address of a tensor; null where it is not stored as f32. */
+  #floatsAt({ offset }: Placed, kind: ArrayKind): number | null {
+    if (!isMoment(kind)) return this.array(kind) + offset * 4;
+    return this.moments === "f32" ? this.momentsOf(kind, offset).pointer : null;
+  }
+
+  #unpack(placed: Placed, pointer: number): Float32Array {
+    const { shape, layout } = placed;
+    if (layout === "plain") return this.runtime.f32({ pointer, shape, type: "f32" }).slice();
+    return this.runtime.arena.scope(() => {
+      const matrix = this.runtime.arena.allocate(shape);
+      const weight = this.#panels(placed, pointer);
+      unpackWeight(this.runtime, weight, matrix, layout === "panels-transposed");
+      return this.runtime.f32(matrix).slice();
+    });
+  }
+
+  #pack(placed: Placed, pointer: number, values: Float32Array): void {
+    const { shape, layout } = placed;
+    if (layout === "plain") return this.runtime.f32({ pointer, shape, type: "f32" }).set(values);
+    this.runtime.arena.scope(() => {
+      const matrix = this.runtime.floats(values, shape);
+      const weight = this.#panels(placed, pointer);
+      packWeight(this.runtime, weight, matrix, layout === "panels-transposed");
     });
   }
 
