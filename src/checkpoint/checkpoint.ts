@@ -1,7 +1,7 @@
 // A checkpoint: config.json, model.safetensors, and under training/ what continuing a run needs.
 
 import { UserError } from "../errors.ts";
-import { type ArrayKind, type Configuration, type GPT, parameterTable } from "../model/mod.ts";
+import { type Configuration, type GPT, type MomentKind, parameterTable } from "../model/mod.ts";
 import {
   checkVocabulary,
   CompactTokenizer,
@@ -12,7 +12,8 @@ import {
 } from "../tokenizer/mod.ts";
 import { writeAdapter } from "./adapter.ts";
 import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
-import { isFile, readJson } from "./files.ts";
+import { readJson } from "./files.ts";
+import { writeMoments, writeStates } from "./moments.ts";
 import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 
 /** What we add to Hugging Face's configuration, under `illuminator`. */
@@ -50,11 +51,8 @@ export interface SaveOptions {
   };
 }
 
-/** AdamW's moments. */
-const MOMENTS = ["exp_avg", "exp_avg_sq"] as const;
-export type MomentKind = typeof MOMENTS[number];
 const CONFIG = "config.json", MODEL = "model.safetensors";
-const OPTIMIZER = "training/optimizer.safetensors", STATE = "training/state.json";
+const STATE = "training/state.json";
 const HISTORY = "training/history.jsonl";
 
 /** Replaces the checkpoint in `directory` as a whole. */
@@ -66,34 +64,11 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       if (model.parameters.adapters !== null) writeAdapter(temporary, model, options.base ?? "");
       if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
-      const { learned } = model;
-      writeMoments(
-        temporary,
-        statesOf(model),
-        learned.table,
-        (kind, name) => learned.read(name, kind),
-      );
+      writeStates(temporary, model.learned);
       writeFlushed(`${temporary}/${STATE}`, JSON.stringify(training.state, null, 2) + "\n");
       writeFlushed(`${temporary}/${HISTORY}`, training.history);
     },
   });
-}
-
-/** Writes training/optimizer.safetensors, whose directory there must be. */
-function writeMoments<K extends ArrayKind>(
-  temporary: string,
-  kinds: readonly K[],
-  table: readonly { readonly name: string; readonly shape: readonly number[] }[],
-  read: (kind: K, name: string, shape: readonly number[]) => Float32Array,
-): void {
-  const tensors = kinds.flatMap((kind) =>
-    table.map(({ name, shape }) => ({
-      name: `${kind}.${name}`,
-      shape,
-      values: () => read(kind, name, shape),
-    }))
-  );
-  writeSafetensors(`${temporary}/${OPTIMIZER}`, tensors);
 }
 
 /** Where saved weights come from. */
@@ -124,7 +99,7 @@ export function saveWeights(
     writeSafetensors(`${temporary}/${MODEL}`, tensors, options.type === "bf16" ? "BF16" : "F32");
     if (source.moments !== undefined) {
       Deno.mkdirSync(`${temporary}/training`);
-      writeMoments(temporary, MOMENTS, parameterTable(configuration), source.moments);
+      writeMoments(temporary, parameterTable(configuration), source.moments);
     }
     source.beside?.(temporary);
     // Last: a directory with a configuration is complete.
@@ -274,35 +249,6 @@ export function loadParameters(directory: string, model: GPT): void {
   using file = new SafetensorsFile(`${directory}/${MODEL}`);
   for (const { name, shape } of parameterTable(model.configuration)) {
     model.writeParameter(name, "parameter", file.read(name, shape));
-  }
-}
-
-/** AdamW's moments, and the average of the parameters where a run keeps one. */
-function statesOf({ learned }: GPT): ArrayKind[] {
-  return learned.has("average") ? [...MOMENTS, "average"] : [...MOMENTS];
-}
-
-/** Whether a checkpoint holds moments to go on with. */
-export function hasMoments(directory: string): boolean {
-  return isFile(`${directory}/${OPTIMIZER}`);
-}
-
-/** Reads what a run goes on with: AdamW's moments, and the average. */
-export function loadStates(directory: string, model: GPT): void {
-  load(directory, model, statesOf(model));
-}
-
-/** Reads AdamW's moments alone. */
-export function loadMoments(directory: string, model: GPT): void {
-  load(directory, model, MOMENTS);
-}
-
-function load(directory: string, model: GPT, kinds: readonly ArrayKind[]): void {
-  using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
-  for (const kind of kinds) {
-    for (const { name, shape } of model.learned.table) {
-      model.learned.write(name, kind, file.read(`${kind}.${name}`, shape));
-    }
   }
 }
 

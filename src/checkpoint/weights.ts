@@ -5,6 +5,7 @@ import { UserError } from "../errors.ts";
 import {
   type Configuration,
   type GPT,
+  type MomentKind,
   parameterTable,
   validateConfiguration,
 } from "../model/mod.ts";
@@ -12,7 +13,6 @@ import { special, VOCABULARY_SIZE } from "../tokenizer/mod.ts";
 import {
   type CheckpointInfo,
   type Metadata,
-  type MomentKind,
   readCheckpointInfo,
   tokenizerOf,
 } from "./checkpoint.ts";

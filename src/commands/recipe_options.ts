@@ -5,10 +5,11 @@ import { UserError } from "../errors.ts";
 import { LORA_TARGETS, type LoraTarget, presets } from "../model/mod.ts";
 import { type FormatName, formatNames } from "../tokenizer/mod.ts";
 import type { Recipe } from "../training/mod.ts";
+import { MEMORY_OPTIONS } from "./memory_options.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
 
 const ON_OFF = ["on", "off"];
-const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens"]);
+const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens", "recompute"]);
 
 /** One option for every field of a recipe, named like it. */
 export const RECIPE_OPTIONS = {
@@ -245,6 +246,7 @@ export const RECIPE_OPTIONS = {
     maximum: 1024,
     help: "tokens kept of each of the teachers' predictions; all the others count as one",
   },
+  ...MEMORY_OPTIONS,
   "stop-on": {
     type: "string",
     placeholder: "LOSS",

@@ -27,7 +27,6 @@ import {
   type Corpus,
   largestBatch,
   loadCorpus,
-  loraOf,
   prepareTeaching,
   RATE_RANGE,
   type Recipe,
@@ -41,6 +40,7 @@ import {
   teacherWarnings,
   testRates,
   train,
+  trainedModel,
   type TrainingEvent,
 } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
@@ -373,9 +373,8 @@ async function prepare<T>(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,
     );
   }
-  const lora = loraOf(state.recipe);
-  const memory = (tokens: number) =>
-    memoryEstimate(configuration, { training: true, tokens, lora });
+  const options = trainedModel(state.recipe), { lora } = options;
+  const memory = (tokens: number) => memoryEstimate(configuration, { ...options, tokens });
   // Those who have spoken are not asked again.
   const teachers = state.teaching === undefined ? state.recipe.teachers : [];
   const needed = Math.max(
@@ -386,8 +385,7 @@ async function prepare<T>(
   if (warning !== null) console.error(`warning: ${warning}`);
   const runtime = await Runtime.start({ threads });
   try {
-    const average = state.recipe.averaging !== "none";
-    const model = new GPT(runtime, configuration, { training: true, average, lora });
+    const model = new GPT(runtime, configuration, options);
     if (weights === null || lora !== undefined) model.initialize(state.recipe.seed);
     if (weights !== null && fingerprint === null) {
       await loadWeights(weights, model);

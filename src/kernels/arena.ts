@@ -36,6 +36,11 @@ export class Arena {
     return this.#next;
   }
 
+  /** The first byte that was never in use. */
+  get highest(): number {
+    return this.#untouched;
+  }
+
   mark(): number {
     return this.#next;
   }

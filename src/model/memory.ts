@@ -2,33 +2,63 @@
 
 import { PANEL } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
+import type { ModelOptions } from "./gpt.ts";
 import { HEAD_ROWS } from "./head.ts";
-import { adapterTable, type LoraOptions } from "./lora.ts";
-import { parameterMemory, parameterTable } from "./parameters.ts";
+import { adapterTable } from "./lora.ts";
+import { momentMemory, parameterMemory, parameterTable } from "./parameters.ts";
+
+/** A model, and the tokens of its largest batch, or for generation of its cache. */
+export interface MemoryOptions extends ModelOptions {
+  readonly tokens: number;
+}
 
 /**
- * Bytes of shared memory: parameters (in training also gradients and two moments), and the activations of
- * a pass over `tokens` tokens; for generation the cache of `tokens` tokens. With `lora`, only adapters have
- * gradients and moments.
+ * Bytes of shared memory: parameters; in training also gradients, two moments, an average where one is kept, and the
+ * activations of a pass or, if that is more, the copy of the largest tensor that saving makes. With `lora`, only
+ * adapters have gradients and moments. For generation the cache instead.
  */
-export function memoryEstimate(
-  c: Configuration,
-  { training, tokens, lora }: {
-    readonly training: boolean;
-    readonly tokens: number;
-    readonly lora?: LoraOptions;
-  },
-): number {
-  const C = c.n_embd, F = innerWidth(c);
-  const whole = parameterMemory(parameterTable(c));
-  const arrays = lora === undefined
-    ? (training ? 4 : 1) * whole
-    : whole + 4 * parameterMemory(adapterTable(c, lora));
-  const logits = Math.ceil(c.vocab_size / PANEL) * PANEL;
-  if (!training) return 4 * (arrays + tokens * 2 * C * c.n_layer + logits);
-  // Kept for backward in a layer: two norms, qkv, heads, two branches, middle, y and the MLP's two.
-  const layer = 10 * C + 2 * F + c.n_head + 4;
-  const backward = 8 * C + F + Math.max(3 * C, F);
-  const head = Math.min(tokens, HEAD_ROWS) * (2 * logits + 3 * C);
-  return 4 * (arrays + tokens * (layer * c.n_layer + 4 * C + backward) + head);
+export function memoryEstimate(c: Configuration, options: MemoryOptions): number {
+  const { training, tokens, lora, average } = options;
+  const table = parameterTable(c), whole = 4 * parameterMemory(table);
+  if (!training) return whole + 4 * (tokens * 2 * c.n_embd * c.n_layer + paddedVocabulary(c));
+  const learned = lora === undefined ? table : adapterTable(c, lora);
+  const arrays = 4 * parameterMemory(learned) * (average ? 2 : 1) +
+    2 * momentMemory(learned, options.moments ?? "f32");
+  const static_ = whole + arrays + (lora === undefined ? 0 : 4 * parameterMemory(learned));
+  return static_ + Math.max(activations(c, options), savingCopy(c, options));
+}
+
+function paddedVocabulary(c: Configuration): number {
+  return Math.ceil(c.vocab_size / PANEL) * PANEL;
+}
+
+/** Bytes of a training pass beside the arrays that last. */
+function activations(c: Configuration, { tokens, precision, recompute }: MemoryOptions): number {
+  const C = c.n_embd, F = innerWidth(c), narrow = precision === "bf16";
+  // Words of a token. In a layer: two norms, qkv, heads, middle and the MLP's two; and what has a word a head or less.
+  const wide = 7 * C + 2 * F, statistics = c.n_head + 4;
+  const forward = wide + 2 * C + statistics; // with both branches' outputs
+  const copies = narrow ? wide / 2 + statistics : 0;
+  const kept = C + (recompute ? 0 : narrow ? copies : forward);
+  const packed = Math.max(3 * C, F);
+  const gradients = C + Math.max(C + F, 5 * C) + packed;
+  const again = narrow
+    ? Math.max(forward + copies, copies + wide + gradients)
+    : forward + gradients;
+  // The last layer's forward, or the first's backward: what they need beside what is kept.
+  const forwardOnly = (recompute ? forward : narrow ? forward + copies - copies : 0) + packed;
+  const backward = recompute ? again : narrow ? wide + gradients : gradients;
+  const head = Math.min(tokens, HEAD_ROWS) * (2 * paddedVocabulary(c) + 3 * C);
+  const layers = tokens * Math.max(forwardOnly, backward);
+  return 4 * (tokens * (kept * c.n_layer + 4 * C) + Math.max(layers, head));
+}
+
+/** Bytes of the copies in which the token table, or its moments, take Hugging Face's layout. */
+function savingCopy(c: Configuration, { moments = "f32", lora }: MemoryOptions): number {
+  const copies = moments === "bf16" && lora === undefined ? 2 : 1;
+  return copies * 4 * c.vocab_size * c.n_embd;
+}
+
+export function peakEstimate(c: Configuration, options: MemoryOptions): number {
+  return memoryEstimate(c, options);
 }

@@ -20,7 +20,8 @@ export {
   type LoraOptions,
   type LoraTarget,
 } from "./lora.ts";
-export { memoryEstimate } from "./memory.ts";
+export { MOMENT_FORMATS, type MomentFormat } from "../kernels/mod.ts";
+export { memoryEstimate, peakEstimate } from "./memory.ts";
 export {
   type ArrayKind,
   type MomentKind,

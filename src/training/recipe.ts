@@ -1,7 +1,7 @@
 // Recipes: every number that a run depends on, as plain data.
 
 import type { FormatChoice } from "../data/mod.ts";
-import type { LoraOptions, LoraTarget, Preset } from "../model/mod.ts";
+import type { LoraOptions, LoraTarget, ModelOptions, MomentFormat, Preset } from "../model/mod.ts";
 
 export type ScheduleName = "constant" | "step" | "cosine" | "linear" | "wsd" | "plateau";
 
@@ -111,6 +111,12 @@ export interface Recipe {
    * predictions at temperature 2, 16, 32, 64 and 128 leave 21, 20, 18 and 17 % to the others: 8 bytes each buy little.
    */
   readonly distillTopK: number;
+  /** bf16: mixed precision, see ModelOptions. */
+  readonly precision: "f32" | "bf16";
+  /** Number format of AdamW's moments. */
+  readonly moments: MomentFormat;
+  /** Keeps only each layer's input for backward, and computes the rest again. */
+  readonly recompute: boolean;
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
@@ -168,6 +174,9 @@ const ORIGINAL = {
   distillWeight: 0.5,
   distillDivergence: "forward",
   distillTopK: 32,
+  precision: "f32",
+  moments: "f32",
+  recompute: false,
   stopOn: "never",
   patience: 0,
   seed: 42,
@@ -322,4 +331,11 @@ export function loraOf(
 ): LoraOptions | undefined {
   if (loraRank === 0) return undefined;
   return { rank: loraRank, alpha: loraAlpha, targets: loraTargets, dropout: loraDropout };
+}
+
+/** The model that a recipe trains. */
+export function trainedModel(recipe: Recipe): ModelOptions {
+  const { precision, moments, recompute, averaging } = recipe;
+  const average = averaging !== "none";
+  return { training: true, precision, moments, recompute, average, lora: loraOf(recipe) };
 }

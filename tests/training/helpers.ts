@@ -11,6 +11,7 @@ import {
   type RunState,
   startOfRun,
   train,
+  trainedModel,
   type TrainingEvent,
   validationLoss,
 } from "../../src/training/mod.ts";
@@ -111,8 +112,7 @@ export async function runTraining(
       embd_pdrop: dropout,
       attn_pdrop: dropout,
     };
-    const average = recipe.averaging !== "none";
-    const model = new GPT(runtime, configuration, { training: true, average });
+    const model = new GPT(runtime, configuration, trainedModel(recipe));
     let state: RunState = {
       version: 1,
       momentSteps: 0,
