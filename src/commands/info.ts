@@ -1,6 +1,15 @@
 // deno task info: a model's size and the memory it needs, before anything is trained.
 
-import { memoryEstimate, parameterCount, type Preset, presets } from "../model/mod.ts";
+import {
+  memoryEstimate,
+  type ModelOptions,
+  type MomentFormat,
+  parameterCount,
+  peakEstimate,
+  type Preset,
+  presets,
+} from "../model/mod.ts";
+import { MEMORY_OPTIONS } from "./memory_options.ts";
 import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
 
 export const command = {
@@ -20,18 +29,21 @@ export const command = {
       default: 256,
       help: "tokens in a training batch, or of context",
     },
+    ...MEMORY_OPTIONS,
     json: { type: "boolean", help: "print JSON" },
   },
 } satisfies CommandSpecification<OptionTable>;
 
-/** One model's figures. */
-function describe(model: Preset, tokens: number) {
-  const configuration = presets[model];
+/** One model's figures. `training_bytes` is the program's peak, `shared_bytes` WebAssembly's part of it. */
+function describe(model: Preset, tokens: number, options: ModelOptions) {
+  const configuration = presets[model], { precision, moments, recompute } = options;
   return {
     model,
     parameters: parameterCount(configuration),
     tokens,
-    training_bytes: memoryEstimate(configuration, { training: true, tokens }),
+    ...{ precision, moments, recompute },
+    training_bytes: peakEstimate(configuration, { ...options, tokens }),
+    shared_bytes: memoryEstimate(configuration, { ...options, tokens }),
     generation_bytes: memoryEstimate(configuration, { training: false, tokens }),
     ...configuration,
   };
@@ -40,7 +52,14 @@ function describe(model: Preset, tokens: number) {
 export function run(args: string[]): Promise<number> {
   const options = parseOptions(command, args);
   const chosen = options.model === undefined ? Object.keys(presets) : [options.model];
-  const models = chosen.map((model) => describe(model as Preset, options.tokens));
+  const { precision = "f32", moments = "f32", recompute = "off" } = options;
+  const training = {
+    training: true,
+    precision: precision as "f32" | "bf16",
+    moments: moments as MomentFormat,
+    recompute: recompute === "on",
+  };
+  const models = chosen.map((model) => describe(model as Preset, options.tokens, training));
   if (options.json) {
     console.log(JSON.stringify(options.model === undefined ? models : models[0], null, 2));
     return Promise.resolve(0);
@@ -65,6 +84,9 @@ export function run(args: string[]): Promise<number> {
     );
     console.log(cells.join("  "));
   }
-  console.log(`\nMemory with ${models[0]!.tokens} tokens in a batch, or of context.`);
+  console.log(
+    `\nMemory with ${models[0]!.tokens} tokens in a batch, or of context; training with ` +
+      `--precision ${precision} --moments ${moments} --recompute ${recompute}.`,
+  );
   return Promise.resolve(0);
 }

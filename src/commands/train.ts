@@ -21,7 +21,14 @@ import {
 } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import { Runtime } from "../kernels/mod.ts";
-import { type Configuration, GPT, memoryEstimate, type Preset, presets } from "../model/mod.ts";
+import {
+  type Configuration,
+  GPT,
+  memoryEstimate,
+  peakEstimate,
+  type Preset,
+  presets,
+} from "../model/mod.ts";
 import {
   checkState,
   type Corpus,
@@ -303,26 +310,26 @@ async function machineMemory(): Promise<{ total: number; available: number } | n
 }
 
 /**
- * Compares what a run needs with what there is.
+ * Compares what a run needs, and of it within WebAssembly's memory, with what there is.
  * @returns a warning when the machine must push other programs aside
  * @throws UserError when the run cannot fit into WebAssembly's memory or the machine's
  */
 export function checkMemory(
   needed: number,
   machine: { readonly total: number; readonly available: number } | null,
+  addressed = needed,
 ): string | null {
   const mebibytes = (n: number) => `${Math.ceil(n / 2 ** 20).toLocaleString("en")} MiB`;
   const has = [
-    [ADDRESSABLE, "WebAssembly can address"],
-    [machine?.total ?? Infinity, "this machine has"],
+    [addressed, ADDRESSABLE, "WebAssembly can address"],
+    [needed, machine?.total ?? Infinity, "this machine has"],
   ] as const;
-  for (const [bytes, whose] of has) {
-    if (needed <= bytes) continue;
+  for (const [bytes, most, whose] of has) {
+    if (bytes <= most) continue;
     throw new UserError(
-      `training needs ${mebibytes(needed)} of memory, ${whose} ${
-        mebibytes(bytes)
-      }; use a smaller ` +
-        `--batch-size (with --accumulate for the same step), --max-tokens or --model, or --lora-rank`,
+      `training needs ${mebibytes(bytes)} of memory, ${whose} ${mebibytes(most)}; use ` +
+        "--moments int8, --recompute on, a smaller --batch-size (with --accumulate for the same " +
+        "step), --max-tokens or --model, --precision bf16, or --lora-rank",
     );
   }
   if (machine === null || needed <= machine.available) return null;
@@ -374,14 +381,16 @@ async function prepare<T>(
     );
   }
   const options = trainedModel(state.recipe), { lora } = options;
-  const memory = (tokens: number) => memoryEstimate(configuration, { ...options, tokens });
+  const size = { ...options, tokens: largestBatch(corpus, state.recipe) };
+  const training = memoryEstimate(configuration, size);
   // Those who have spoken are not asked again.
   const teachers = state.teaching === undefined ? state.recipe.teachers : [];
-  const needed = Math.max(
-    memory(largestBatch(corpus, state.recipe)),
-    memory(0) + teachersMemory(teachers, vocab_size),
-  );
-  const warning = checkMemory(needed, await machineMemory());
+  const asking = memoryEstimate(configuration, { ...size, tokens: 0 }) +
+    teachersMemory(teachers, vocab_size);
+  const shared = Math.max(training, asking);
+  const needed = peakEstimate(configuration, size) + shared - training;
+  const addressed = Runtime.reserved(threads) + shared;
+  const warning = checkMemory(needed, await machineMemory(), addressed);
   if (warning !== null) console.error(`warning: ${warning}`);
   const runtime = await Runtime.start({ threads });
   try {

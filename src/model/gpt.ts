@@ -70,6 +70,9 @@ interface Activations {
   readonly norm: NormSaved;
 }
 
+/** For a pass that nothing goes back through. */
+const NOTHING_KEPT = new Keeper({ precision: "f32", recompute: true });
+
 /** A model in a runtime's memory. Its arrays stay allocated until the arena is released below them. */
 export class GPT {
   readonly parameters: Parameters;
@@ -181,7 +184,7 @@ export class GPT {
     const { arena } = this.runtime;
     return arena.scope(() => {
       const pass = this.#begin(batch, options);
-      const { input, backward, x, norm } = this.#forward(pass, batch);
+      const { input, backward, x, norm } = this.#forward(pass, batch, this.#keeper);
       const C = this.configuration.n_embd;
       const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
       const sums = this.#head.loss(pass, norm.y, batch, { dx: dnorm, gradient: options });
@@ -276,7 +279,7 @@ export class GPT {
     return new Pass(this.runtime, batch.tokens.length, batch.offsets, dropoutSeed);
   }
 
-  #forward(pass: Pass, batch: Batch): Activations {
+  #forward(pass: Pass, batch: Batch, keeper = NOTHING_KEPT): Activations {
     const input = {
       tokens: this.runtime.integers(batch.tokens),
       positions: this.runtime.integers(batch.positions),
@@ -285,7 +288,7 @@ export class GPT {
     const backward = this.blocks.map((block, layer) => {
       // LayerDrop (Fan et al. 2019): a layer left out passes its input on.
       if (pass.chance("layer", layer) < pass.layerDrop) return null;
-      const kept = this.#keeper.forward(pass, block, x);
+      const kept = keeper.forward(pass, block, x);
       x = kept.y;
       return kept.backward;
     });

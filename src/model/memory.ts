@@ -22,10 +22,10 @@ export function memoryEstimate(c: Configuration, options: MemoryOptions): number
   const table = parameterTable(c), whole = 4 * parameterMemory(table);
   if (!training) return whole + 4 * (tokens * 2 * c.n_embd * c.n_layer + paddedVocabulary(c));
   const learned = lora === undefined ? table : adapterTable(c, lora);
-  const arrays = 4 * parameterMemory(learned) * (average ? 2 : 1) +
+  const own = 4 * parameterMemory(learned);
+  const lasting = whole + own + (average ? own : 0) + (lora === undefined ? 0 : own) +
     2 * momentMemory(learned, options.moments ?? "f32");
-  const static_ = whole + arrays + (lora === undefined ? 0 : 4 * parameterMemory(learned));
-  return static_ + Math.max(activations(c, options), savingCopy(c, options));
+  return lasting + Math.max(activations(c, options), savingCopy(c, options));
 }
 
 function paddedVocabulary(c: Configuration): number {
@@ -46,7 +46,7 @@ function activations(c: Configuration, { tokens, precision, recompute }: MemoryO
     ? Math.max(forward + copies, copies + wide + gradients)
     : forward + gradients;
   // The last layer's forward, or the first's backward: what they need beside what is kept.
-  const forwardOnly = (recompute ? forward : narrow ? forward + copies - copies : 0) + packed;
+  const forwardOnly = (recompute || narrow ? forward : 0) + packed;
   const backward = recompute ? again : narrow ? wide + gradients : gradients;
   const head = Math.min(tokens, HEAD_ROWS) * (2 * paddedVocabulary(c) + 3 * C);
   const layers = tokens * Math.max(forwardOnly, backward);
@@ -59,6 +59,16 @@ function savingCopy(c: Configuration, { moments = "f32", lora }: MemoryOptions):
   return copies * 4 * c.vocab_size * c.n_embd;
 }
 
+/** What the program itself takes: Deno, the kernels, the tokenizer, small data. Measured with nano. */
+const PROGRAM_BYTES = 90e6;
+
+/**
+ * Bytes of the process at its largest: shared memory, the program, and what saving holds beside it of the token table:
+ * its weights and its first moment, as written, before the collector takes them.
+ */
 export function peakEstimate(c: Configuration, options: MemoryOptions): number {
-  return memoryEstimate(c, options);
+  const copies = options.lora !== undefined
+    ? 1
+    : { f32: 2, bf16: 2.5, int8: 1.5 }[options.moments ?? "f32"];
+  return memoryEstimate(c, options) + PROGRAM_BYTES + copies * 4 * c.vocab_size * c.n_embd;
 }
