@@ -200,22 +200,22 @@ function decodeBlock(to: usize, codes: usize, scale: f32, largest: f32, signed: 
  */
 // @ts-ignore: decorator
 @inline
-function encoded(x: v128, scale: v128, largest: f32, random: v128, signed: bool): v128 {
-  const one = f32x4.splat(1), most = f32x4.splat(largest);
-  const share = f32x4.div(f32x4.abs(x), scale); // 0 / 0 is NaN, which becomes code 0
-  let q = f32x4.floor(f32x4.mul(f32x4.sqrt(f32x4.sqrt(share)), most));
-  const next = f32x4.add(q, one);
-  const q2 = f32x4.mul(q, q), next2 = f32x4.mul(next, next);
-  const below = f32x4.mul(q2, q2), above = f32x4.mul(next2, next2);
-  const exact = f32x4.mul(share, f32x4.splat(largest * largest * largest * largest));
-  const chance = f32x4.div(f32x4.sub(exact, below), f32x4.sub(above, below));
+function encoded(x: v128, inverse: v128, largest: f32, random: v128, signed: bool): v128 {
+  const most = f32x4.splat(largest * largest * largest * largest);
+  const exact = f32x4.mul(f32x4.mul(f32x4.abs(x), inverse), most);
+  let q = i32x4.relaxed_trunc_f32x4_s(f32x4.sqrt(f32x4.sqrt(exact)));
+  const root = f32x4.convert_i32x4_s(q), next = f32x4.add(root, f32x4.splat(1));
+  const root2 = f32x4.mul(root, root), next2 = f32x4.mul(next, next);
+  const below = f32x4.mul(root2, root2), above = f32x4.mul(next2, next2);
   const drawn = f32x4.mul(f32x4.convert_i32x4_s(random), f32x4.splat(<f32> (1.0 / 65536.0)));
-  q = f32x4.min(f32x4.add(q, v128.and(f32x4.lt(drawn, chance), one)), most);
+  const isUp = f32x4.lt(f32x4.mul(drawn, f32x4.sub(above, below)), f32x4.sub(exact, below));
+  q = i32x4.min_s(i32x4.sub(q, isUp), i32x4.splat(<i32> largest));
   if (!signed) {
-    q = f32x4.max(q, v128.and(f32x4.gt(x, f32x4.splat(0)), one));
-    return i32x4.trunc_sat_f32x4_s(q);
+    const isSome = f32x4.gt(x, f32x4.splat(0));
+    return i32x4.max_s(q, v128.and(isSome, i32x4.splat(1)));
   }
-  return i32x4.trunc_sat_f32x4_s(v128.bitselect(f32x4.neg(q), q, f32x4.lt(x, f32x4.splat(0))));
+  const sign = i32x4.shr_s(x, 31);
+  return i32x4.sub(v128.xor(q, sign), sign);
 }
 
 /** A block of floats to codes; eight numbers take their random bits from four counters of eight, or are rounded. */
@@ -236,8 +236,10 @@ function encodeBlock(
   for (let i: usize = 0; i < <usize> (BLOCK << 2); i += 16) {
     highest = f32x4.max(highest, f32x4.abs(v128.load(from + i)));
   }
-  const scale = maxLanes(highest), s = f32x4.splat(scale);
+  const scale = maxLanes(highest);
   store<f32>(scaleAt, scale);
+  // Below the least normal number 1 / scale would be infinite, and nothing is lost.
+  const s = f32x4.splat(scale < 1.2e-38 ? 0 : 1 / scale);
   for (let i: u32 = 0; i < <u32> BLOCK; i += 16) {
     const at = from + <usize> (i << 2);
     const half = i32x4.splat(0x80008000);
