@@ -35,6 +35,10 @@ const commands: Record<string, { readonly summary: string; load(): Promise<Comma
     summary: "train several recipes on the same data and seeds, and compare them",
     load: () => import("./commands/compare.ts"),
   },
+  preferences: {
+    summary: "make pairs of a better and a worse answer from a model's own samples",
+    load: () => import("./commands/preferences.ts"),
+  },
   "check-data": {
     summary: "find duplicates, leaks, contradictions and faults in data",
     load: () => import("./commands/check_data.ts"),

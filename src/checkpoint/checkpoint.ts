@@ -1,7 +1,14 @@
 // A checkpoint: config.json, model.safetensors, and under training/ what continuing a run needs.
 
 import { UserError } from "../errors.ts";
-import { type Configuration, type GPT, type MomentKind, parameterTable } from "../model/mod.ts";
+import {
+  type Configuration,
+  type GPT,
+  type MomentKind,
+  type Normalization,
+  NORMALIZATIONS,
+  parameterTable,
+} from "../model/mod.ts";
 import {
   checkVocabulary,
   CompactTokenizer,
@@ -108,20 +115,25 @@ export function saveWeights(
   });
 }
 
+/** What a model calls itself that only we read, so that nobody takes it for a GPT-2. */
+const OWN_TYPE = "illuminator";
+
 /** Hugging Face's GPT-2 fields, and ours. */
 function configOf(configuration: Configuration, { metadata, type }: SaveOptions) {
   const { endOfText, pad } = tokenizerOf(metadata).special;
+  const { normalization = "layernorm", ...gpt2 } = configuration;
+  const isGpt2 = normalization === "layernorm";
   return {
-    architectures: ["GPT2LMHeadModel"],
-    model_type: "gpt2",
+    ...(isGpt2 ? { architectures: ["GPT2LMHeadModel"] } : {}),
+    model_type: isGpt2 ? "gpt2" : OWN_TYPE,
     torch_dtype: type === "bf16" ? "bfloat16" : "float32",
-    ...configuration,
+    ...gpt2,
     n_ctx: configuration.n_positions,
     bos_token_id: endOfText,
     eos_token_id: endOfText,
     pad_token_id: pad,
     tie_word_embeddings: true,
-    illuminator: metadata,
+    illuminator: isGpt2 ? metadata : { ...metadata, normalization },
   };
 }
 
@@ -153,7 +165,7 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
   recoverDirectory(directory);
   const path = `${directory}/${CONFIG}`;
   const config = readJson(path, "is no checkpoint: it") as Record<string, unknown>;
-  if (config.model_type !== "gpt2") {
+  if (config.model_type !== "gpt2" && config.model_type !== OWN_TYPE) {
     throw new UserError(
       `${path}: model_type must be "gpt2", is ${JSON.stringify(config.model_type)}`,
     );
@@ -186,9 +198,26 @@ export function readCheckpointInfo(directory: string): CheckpointInfo {
       embd_pdrop: number("embd_pdrop", 0.1),
       attn_pdrop: number("attn_pdrop", 0.1),
       layer_norm_epsilon: number("layer_norm_epsilon", 1e-5),
+      ...normalizationField(config.illuminator, path),
     },
     metadata: metadataOf(config.illuminator, path, number("vocab_size")),
   };
+}
+
+/** The normalisation, where it is not GPT-2's. */
+function normalizationField(
+  value: unknown,
+  path: string,
+): Pick<Configuration, "normalization"> {
+  const { normalization = "layernorm" } = (value ?? {}) as { normalization?: unknown };
+  if (!NORMALIZATIONS.includes(normalization as Normalization)) {
+    throw new UserError(
+      `${path}: illuminator.normalization must be one of ${NORMALIZATIONS.join(", ")}, is ${
+        JSON.stringify(normalization)
+      }`,
+    );
+  }
+  return normalization === "layernorm" ? {} : { normalization: normalization as Normalization };
 }
 
 /** Our part of a configuration, checked. */

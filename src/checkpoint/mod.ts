@@ -22,6 +22,7 @@ export { LOCK, lockRun } from "./lock.ts";
 export { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export type { TensorSource } from "./tensors.ts";
 export {
+  checkNormalizationFits,
   checkTokens,
   loadWeights,
   openTorchWeights,

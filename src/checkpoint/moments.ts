@@ -1,10 +1,10 @@
-// training/optimizer.safetensors: AdamW's moments as the run stores them, and the average of the weights.
+// training/optimizer.safetensors: the optimiser's moments as the run stores them, and the average of the weights.
 //
 // Moments in f32 and bf16 have the weights' names and layouts. Those in int8 lie as in memory, padded to whole blocks:
 // the codes in U8, and beside them as NAME.scales the blocks' scales; see assembly/moments.ts for what they mean.
 
 import { UserError } from "../errors.ts";
-import type { GPT, MomentKind } from "../model/mod.ts";
+import { type GPT, type MomentKind, MOMENTS } from "../model/mod.ts";
 import { isFile } from "./files.ts";
 import {
   type FloatSource,
@@ -14,7 +14,6 @@ import {
 } from "./safetensors.ts";
 
 const OPTIMIZER = "training/optimizer.safetensors";
-const MOMENTS = ["exp_avg", "exp_avg_sq"] as const;
 
 interface Specification {
   readonly name: string;
@@ -39,8 +38,8 @@ export function writeMoments(
 
 /** Writes what a run goes on with beside its weights into a directory, in which training/ there must be. */
 export function writeStates(directory: string, learned: GPT["learned"]): void {
-  const tensors: (FloatSource | IntegerSource)[] = MOMENTS.flatMap((kind) =>
-    learned.table.flatMap(({ name, shape }): (FloatSource | IntegerSource)[] => {
+  const tensors = MOMENTS.flatMap((kind) =>
+    tensorsWith(learned, kind).flatMap(({ name, shape }): (FloatSource | IntegerSource)[] => {
       const whole = { name: `${kind}.${name}`, shape, values: () => learned.read(name, kind) };
       if (learned.moments === "f32") return [whole];
       if (learned.moments === "bf16") return [{ ...whole, type: "BF16" }];
@@ -51,13 +50,17 @@ export function writeStates(directory: string, learned: GPT["learned"]): void {
       ];
     })
   );
-  const averages = learned.table.map(({ name, shape }) => ({
+  const averages = tensorsWith(learned, "average").map(({ name, shape }) => ({
     name: `average.${name}`,
     shape,
     values: () => learned.read(name, "average"),
   }));
-  if (learned.has("average")) tensors.push(...averages);
-  writeSafetensors(`${directory}/${OPTIMIZER}`, tensors);
+  writeSafetensors(`${directory}/${OPTIMIZER}`, [...tensors, ...averages]);
+}
+
+/** The tensors that have a moment of this kind, or an average. */
+function tensorsWith(learned: GPT["learned"], kind: MomentKind | "average") {
+  return learned.table.filter(({ name }) => learned.has(kind, name));
 }
 
 /** Whether a checkpoint holds moments to go on with. */
@@ -65,17 +68,16 @@ export function hasMoments(directory: string): boolean {
   return isFile(`${directory}/${OPTIMIZER}`);
 }
 
-/** Reads what a run goes on with: AdamW's moments, and the average. */
+/** Reads what a run goes on with: the optimiser's moments, and the average. */
 export function loadStates(directory: string, { learned }: GPT): void {
   using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
   readMoments(file, learned);
-  if (!learned.has("average")) return;
-  for (const { name, shape } of learned.table) {
+  for (const { name, shape } of tensorsWith(learned, "average")) {
     learned.write(name, "average", file.read(`average.${name}`, shape));
   }
 }
 
-/** Reads AdamW's moments alone. */
+/** Reads the optimiser's moments alone. */
 export function loadMoments(directory: string, { learned }: GPT): void {
   using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
   readMoments(file, learned);
@@ -84,7 +86,7 @@ export function loadMoments(directory: string, { learned }: GPT): void {
 /** @throws UserError when moments in int8 are to become others, or are damaged */
 function readMoments(file: SafetensorsFile, learned: GPT["learned"]): void {
   for (const kind of MOMENTS) {
-    for (const { name, shape } of learned.table) {
+    for (const { name, shape } of tensorsWith(learned, kind)) {
       const entry = `${kind}.${name}`, isBlocks = file.entries.get(entry)?.type === "U8";
       if (!isBlocks) {
         learned.write(name, kind, file.read(entry, shape));

@@ -219,6 +219,16 @@ export class Weights implements Disposable {
   }
 }
 
+/** @throws UserError unless weights are a GPT-2's as other programs compute it */
+export function checkNormalizationFits({ configuration }: Weights, source: string): void {
+  const { normalization = "layernorm" } = configuration;
+  if (normalization === "layernorm") return;
+  throw new UserError(
+    `${source}: has ${normalization} where other programs' GPT-2 has layernorm; ` +
+      "train with --normalization layernorm to export",
+  );
+}
+
 /** @throws UserError when a model has fewer or more tokens than the tokenizer that reads its texts */
 export function checkTokens({ configuration, metadata }: CheckpointInfo, source: string): void {
   const { vocabularySize } = tokenizerOf(metadata);

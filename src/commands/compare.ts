@@ -1,7 +1,7 @@
 // deno task compare: trains several recipes or settings on the same data and seeds, in turn, and compares them.
 
 import { readTraining } from "../checkpoint/mod.ts";
-import { type Conversation, makeExamples, readEntries } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   acceptedAnswers,
@@ -14,7 +14,7 @@ import {
   sequenceRepetition,
 } from "../evaluation/mod.ts";
 import { formats } from "../tokenizer/mod.ts";
-import { checkState, type EpochEvent } from "../training/mod.ts";
+import { checkState, type EpochEvent, learnsFromPairs } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { loadModel, threadsOption } from "./model_options.ts";
@@ -165,11 +165,13 @@ async function outcomeOf(
   if (!isTrained(directory)) await trainRun(directory, flags, options, signal);
   if (signal.aborted) return null;
   const { state, history } = readTraining(`${directory}/last`);
-  const { data, progress } = checkState(state, directory);
+  const { data, progress, recipe } = checkState(state, directory);
   const epochs: EpochEvent[] = history.trim().split("\n").map((line) => JSON.parse(line))
     .filter(({ event }) => event === "epoch");
   const { learned_loss, validation_loss } = epochs.at(-1)!;
-  const judged = await judge(directory, data, options, signal);
+  const reading = { skipBadLines: true, pairs: learnsFromPairs(recipe) };
+  const training = readEntries(data, reading).entries;
+  const judged = await judge(directory, training, options, signal);
   if (judged === null) return null;
   const outcome: Outcome = {
     ...{ name, seed, flags },
@@ -222,7 +224,7 @@ function exists(path: string): boolean {
 /** What a finished run's model says about test and training questions. */
 async function judge(
   directory: string,
-  trainingFiles: readonly string[],
+  training: readonly Entry[],
   options: Options,
   signal: AbortSignal,
 ) {
@@ -235,7 +237,6 @@ async function judge(
       (entry as Conversation).kind === "conversation" &&
       (entry as Conversation).messages[0]?.role === "user";
     const questions = (some: readonly Conversation[]) => some.map(({ messages }) => [messages[0]!]);
-    const training = readEntries(trainingFiles, { skipBadLines: true }).entries;
     const trained = training.filter(isPair);
     const every = Math.max(1, Math.ceil(trained.length / RECITED));
     const again = trained.filter((_, i) => i % every === 0);

@@ -1,6 +1,7 @@
 // deno task export: writes a checkpoint as files that other programs load.
 
 import {
+  checkNormalizationFits,
   checkTokens,
   exportGguf,
   exportHuggingFace,
@@ -60,6 +61,7 @@ export async function run(args: string[]): Promise<number> {
   }
   const source = findCheckpoint(options.weights, invocation("train"));
   using weights = await openWeights(source);
+  checkNormalizationFits(weights, source);
   checkTokens(weights, source);
   const said = format === "hf"
     ? toHuggingFace(out, weights)

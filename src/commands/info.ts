@@ -4,12 +4,14 @@ import {
   memoryEstimate,
   type ModelOptions,
   type MomentFormat,
+  type OptimizerName,
+  OPTIMIZERS,
   parameterCount,
   peakEstimate,
   type Preset,
   presets,
 } from "../model/mod.ts";
-import { MEMORY_OPTIONS } from "./memory_options.ts";
+import { checkMoments, MEMORY_OPTIONS } from "./memory_options.ts";
 import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
 
 export const command = {
@@ -29,6 +31,13 @@ export const command = {
       default: 256,
       help: "tokens in a training batch, or of context",
     },
+    optimizer: {
+      type: "string",
+      placeholder: "NAME",
+      choices: [...OPTIMIZERS],
+      default: "adamw",
+      help: "whose moments training keeps",
+    },
     ...MEMORY_OPTIONS,
     json: { type: "boolean", help: "print JSON" },
   },
@@ -36,12 +45,12 @@ export const command = {
 
 /** One model's figures. `training_bytes` is the program's peak, `shared_bytes` WebAssembly's part of it. */
 function describe(model: Preset, tokens: number, options: ModelOptions) {
-  const configuration = presets[model], { precision, moments, recompute } = options;
+  const configuration = presets[model], { optimizer, precision, moments, recompute } = options;
   return {
     model,
     parameters: parameterCount(configuration),
     tokens,
-    ...{ precision, moments, recompute },
+    ...{ optimizer, precision, moments, recompute },
     training_bytes: peakEstimate(configuration, { ...options, tokens }),
     shared_bytes: memoryEstimate(configuration, { ...options, tokens }),
     generation_bytes: memoryEstimate(configuration, { training: false, tokens }),
@@ -55,10 +64,12 @@ export function run(args: string[]): Promise<number> {
   const { precision = "f32", moments = "f32", recompute = "off" } = options;
   const training = {
     training: true,
+    optimizer: options.optimizer as OptimizerName,
     precision: precision as "f32" | "bf16",
     moments: moments as MomentFormat,
     recompute: recompute === "on",
   };
+  checkMoments(training);
   const models = chosen.map((model) => describe(model as Preset, options.tokens, training));
   if (options.json) {
     console.log(JSON.stringify(options.model === undefined ? models : models[0], null, 2));
@@ -86,7 +97,7 @@ export function run(args: string[]): Promise<number> {
   }
   console.log(
     `\nMemory with ${models[0]!.tokens} tokens in a batch, or of context; training with ` +
-      `--precision ${precision} --moments ${moments} --recompute ${recompute}.`,
+      `--optimizer ${options.optimizer} --precision ${precision} --moments ${moments} --recompute ${recompute}.`,
   );
   return Promise.resolve(0);
 }

@@ -1,6 +1,7 @@
 // The flags that make training need less memory, which train and info share.
 
-import { MOMENT_FORMATS } from "../model/mod.ts";
+import { UserError } from "../errors.ts";
+import { MOMENT_FORMATS, type MomentFormat, type OptimizerName } from "../model/mod.ts";
 import type { OptionTable } from "./options.ts";
 
 export const MEMORY_OPTIONS = {
@@ -27,3 +28,13 @@ export const MEMORY_OPTIONS = {
       "less memory, more time",
   },
 } as const satisfies OptionTable;
+
+/** @throws UserError when the optimiser's rules do not know the moments' format */
+export function checkMoments(
+  { optimizer, moments }: { readonly optimizer: OptimizerName; readonly moments: MomentFormat },
+): void {
+  if (moments === "f32" || optimizer === "adamw") return;
+  throw new UserError(
+    `--moments ${moments} is for --optimizer adamw; with ${optimizer} leave --moments out`,
+  );
+}

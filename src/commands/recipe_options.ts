@@ -2,11 +2,23 @@
 
 import type { FormatChoice } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
-import { LORA_TARGETS, type LoraTarget, presets } from "../model/mod.ts";
+import {
+  LORA_TARGETS,
+  type LoraTarget,
+  NORMALIZATIONS,
+  OPTIMIZERS,
+  presets,
+} from "../model/mod.ts";
 import { type FormatName, formatNames } from "../tokenizer/mod.ts";
 import type { Recipe } from "../training/mod.ts";
-import { MEMORY_OPTIONS } from "./memory_options.ts";
+import { checkMoments, MEMORY_OPTIONS } from "./memory_options.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
+import {
+  checkPreference,
+  parseRewards,
+  parseWords,
+  PREFERENCE_OPTIONS,
+} from "./preference_options.ts";
 
 const ON_OFF = ["on", "off"];
 const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens", "recompute"]);
@@ -18,6 +30,14 @@ export const RECIPE_OPTIONS = {
     placeholder: "NAME",
     choices: Object.keys(presets),
     help: "the model's size",
+  },
+  normalization: {
+    type: "string",
+    placeholder: "NAME",
+    choices: [...NORMALIZATIONS],
+    help:
+      "what brings activations to one scale; batchnorm by the statistics of earlier steps, since " +
+      "a batch's own would show each token what comes after it. Only layernorm can be exported",
   },
   data: {
     type: "strings",
@@ -106,6 +126,14 @@ export const RECIPE_OPTIONS = {
   epochs: { type: "integer", minimum: 1, maximum: 100000, help: "times through the data" },
   "batch-size": { type: "integer", minimum: 1, maximum: 4096, help: "texts in a batch" },
   accumulate: { type: "integer", minimum: 1, maximum: 4096, help: "batches in a step" },
+  optimizer: {
+    type: "string",
+    placeholder: "NAME",
+    choices: [...OPTIMIZERS],
+    help:
+      "the rule of a step: adamw; lion, with half its memory, which wants a third to a tenth of its " +
+      "rate; muon, which orthogonalises the steps of the layers' matrices, with adamw for the rest",
+  },
   "learning-rate": {
     type: "number",
     minimum: 0,
@@ -119,6 +147,13 @@ export const RECIPE_OPTIONS = {
     maximum: 10000,
     above: true,
     help: "the embeddings' rate over that of all else",
+  },
+  "matrix-rate": {
+    type: "number",
+    minimum: 0,
+    maximum: 10000,
+    above: true,
+    help: "the rate of the layers' matrices over that of all else",
   },
   "warmup-steps": { type: "integer", minimum: 0, help: "steps in which the rate rises" },
   schedule: {
@@ -147,8 +182,14 @@ export const RECIPE_OPTIONS = {
     minimum: 0,
     help: "cosine, linear: epoch of the last rate; 0 for the run's end",
   },
-  beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's decay of the mean" },
-  beta2: { type: "number", minimum: 0, maximum: 0.999999, help: "AdamW's decay of the square" },
+  beta1: { type: "number", minimum: 0, maximum: 0.9999, help: "AdamW's, Lion's decay of the mean" },
+  beta2: {
+    type: "number",
+    minimum: 0,
+    maximum: 0.999999,
+    help: "AdamW's decay of the square, Lion's of the mean between steps",
+  },
+  momentum: { type: "number", minimum: 0, maximum: 0.9999, help: "Muon's decay of the mean" },
   epsilon: { type: "number", minimum: 0, maximum: 1, above: true, help: "AdamW's epsilon" },
   "embedding-noise": {
     type: "number",
@@ -200,6 +241,12 @@ export const RECIPE_OPTIONS = {
     help: "probability that a token of what the user says is hidden from the model",
   },
   "weight-decay": { type: "number", minimum: 0, maximum: 10, help: "of matrices and embeddings" },
+  "embedding-decay": {
+    type: "number",
+    minimum: 0,
+    maximum: 10000,
+    help: "the embeddings' decay over that of the matrices",
+  },
   "label-smoothing": { type: "number", minimum: 0, maximum: 0.9, help: "spread over all tokens" },
   clip: { type: "number", minimum: 0, above: true, help: "largest norm of the gradient" },
   dropout: { type: "number", minimum: 0, maximum: 0.9, help: "share of activations dropped" },
@@ -247,6 +294,7 @@ export const RECIPE_OPTIONS = {
     help: "tokens kept of each of the teachers' predictions; all the others count as one",
   },
   ...MEMORY_OPTIONS,
+  ...PREFERENCE_OPTIONS,
   "stop-on": {
     type: "string",
     placeholder: "LOSS",
@@ -304,6 +352,15 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   if (changed.loraRank === 0 && alone !== undefined) {
     throw new UserError(`--${alone} needs --lora-rank of at least 1`);
   }
+  if (changed.loraRank > 0 && changed.optimizer === "muon") {
+    throw new UserError(
+      "--optimizer muon orthogonalises whole matrices; with --lora-rank use adamw or lion",
+    );
+  }
+  if (changed.optimizer !== "muon" && values.momentum !== undefined) {
+    throw new UserError(`--momentum is Muon's; ${changed.optimizer} has --beta1 and --beta2`);
+  }
+  checkMoments(changed);
   if (changed.loraRank > 0 && changed.freezeLayers > 0) {
     throw new UserError("with --lora-rank no layer learns anyway; leave --freeze-layers out");
   }
@@ -311,6 +368,7 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   if (changed.teachers.length === 0 && distilling !== undefined) {
     throw new UserError(`--${distilling} needs --teacher DIR`);
   }
+  checkPreference(changed, givenOptions(values));
   if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
     throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);
   }
@@ -326,6 +384,8 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
 function convert(name: keyof RecipeValues, value: unknown): unknown {
   if (ON_OFF_OPTIONS.has(name)) return value === "on";
   if (name === "formats") return parseFormats(value as string);
+  if (name === "rewards") return parseRewards(value as string);
+  if (name === "answer-words") return parseWords(value as string);
   if (name === "lora-targets") return parseTargets(value as string);
   return value;
 }

@@ -25,6 +25,7 @@ import {
   type Configuration,
   GPT,
   memoryEstimate,
+  type Normalization,
   peakEstimate,
   type Preset,
   presets,
@@ -33,7 +34,9 @@ import {
   checkState,
   type Corpus,
   largestBatch,
+  learnsFromPairs,
   loadCorpus,
+  needsReference,
   prepareTeaching,
   RATE_RANGE,
   type Recipe,
@@ -72,7 +75,9 @@ export const command = {
       type: "string",
       placeholder: "NAME",
       choices: Object.keys(recipes),
-      help: "the numbers to start from; quick if not given. All below override one",
+      help:
+        "the numbers to start from; if not given, quick, or with --preference dpo or grpo. All " +
+        "below override one",
     },
     ...RECIPE_OPTIONS,
     out: { type: "string", placeholder: "DIR", help: "the run's directory" },
@@ -84,7 +89,7 @@ export const command = {
     },
     "keep-moments": {
       type: "boolean",
-      help: "go on with the moments of AdamW, too, that --init's checkpoint holds",
+      help: "go on with the optimiser's moments, too, that --init's checkpoint holds",
     },
     "find-rate": {
       type: "boolean",
@@ -134,6 +139,12 @@ export interface Run {
 /** Paths of a recipe's files: those of ours lie in data/. */
 function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
   if (own.length > 0) return own.map(absolute);
+  if (learnsFromPairs(recipe)) {
+    throw new UserError(
+      `--preference ${recipe.preference} needs --data FILE, lines of prompt, chosen and rejected; ` +
+        `${invocation("preferences")} makes some`,
+    );
+  }
   return recipe.corpus.map(dataPath);
 }
 
@@ -182,7 +193,7 @@ function newDirectory(out: string | undefined, name: string): string {
 }
 
 function beginRun(options: Options): Run {
-  const recipeName = (options.recipe ?? "quick") as RecipeName;
+  const recipeName = (options.recipe ?? usualRecipe(options.preference)) as RecipeName;
   const named = recipes[recipeName];
   const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
   if (init !== null && options.model !== undefined) {
@@ -190,9 +201,18 @@ function beginRun(options: Options): Run {
   }
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;
-  const base = init === null ? presets[preset] : initialInfo(init).configuration;
+  const base = init === null
+    ? withNormalization(presets[preset], changed.normalization)
+    : initialInfo(init).configuration;
   const teachers = changed.teachers.map((path) => checkpointOf(path, "--teacher"));
-  const recipe = { ...changed, teachers, ...(init === null ? {} : { model: null }) };
+  const own = init === null ? {} : ofInit(base, options.normalization);
+  const taught = { ...changed, teachers, ...own };
+  const recipe = init === null ? taught : withInit(taught, init, options);
+  if (recipe.preference !== "none" && init === null) {
+    throw new UserError(
+      `--preference ${recipe.preference} needs --init DIR, a model that can answer already`,
+    );
+  }
   checkFit(base, recipe);
   if (recipe.loraRank > 0 && init === null) {
     throw new UserError("--lora-rank needs --init DIR, the model that the adapters stand beside");
@@ -221,6 +241,38 @@ function beginRun(options: Options): Run {
   };
 }
 
+/** A configuration with a normalisation, which GPT-2's own does not name. */
+function withNormalization(c: Configuration, normalization: Normalization): Configuration {
+  return normalization === "layernorm" ? c : { ...c, normalization };
+}
+
+/** What a run takes from --init instead of its recipe. @throws UserError when --normalization asks for another */
+function ofInit({ normalization = "layernorm" }: Configuration, asked: string | undefined) {
+  if (asked === undefined || asked === normalization) return { model: null, normalization };
+  throw new UserError(`--init brings its own ${normalization}; leave --normalization out`);
+}
+
+/** The recipe for a method when none is named. */
+function usualRecipe(preference: string | undefined): RecipeName {
+  if (preference === undefined || preference === "none") return "quick";
+  return preference === "grpo" ? "grpo" : "dpo";
+}
+
+/**
+ * A recipe that starts from a checkpoint's weights. What learns from preferences speaks and doubts as the checkpoint
+ * does, unless told otherwise.
+ */
+function withInit(recipe: Recipe, init: string, options: Options): Recipe {
+  if (recipe.preference === "none") return { ...recipe, model: null };
+  const { format, unsure } = initialInfo(init).metadata;
+  return {
+    ...recipe,
+    model: null,
+    formats: options.formats === undefined ? [{ name: format }] : recipe.formats,
+    unsure: options.unsure ?? unsure?.probability ?? 0,
+  };
+}
+
 /**
  * The steps behind the moments that --init's checkpoint holds.
  * @throws UserError when it holds none, or they are not those of what is to learn
@@ -235,7 +287,14 @@ function momentStepsOf(init: string | null, recipe: Recipe): number {
       `--keep-moments: ${init} holds no moments; a run's last does, and a .pth with an optimiser's state`,
     );
   }
-  return Math.max(1, readCheckpointInfo(init).metadata.step);
+  const { step, recipe: behind } = readCheckpointInfo(init).metadata;
+  const { optimizer = "adamw" } = (behind ?? {}) as Partial<Recipe>;
+  if (optimizer !== recipe.optimizer) {
+    throw new UserError(
+      `--keep-moments: ${init} holds the moments of ${optimizer}; use --optimizer ${optimizer}`,
+    );
+  }
+  return Math.max(1, step);
 }
 
 /** What --init names. @throws UserError when its tokens are not those of its tokenizer */
@@ -356,6 +415,8 @@ interface Prepared {
   readonly corpus: Corpus;
   readonly configuration: Configuration;
   readonly model: GPT;
+  /** The model as the run began, where the recipe holds to it. */
+  readonly reference?: GPT;
   readonly runtime: Runtime;
 }
 
@@ -371,8 +432,9 @@ async function prepare<T>(
     validation: state.validationData,
     skipBadLines: state.skipBadLines,
   };
-  const known = weights === null ? undefined : tokenizerOf(readWeightsInfo(weights).metadata);
-  const corpus = loadCorpus(files, state.recipe, known);
+  const metadata = weights === null ? undefined : readWeightsInfo(weights).metadata;
+  const corpus = loadCorpus(files, state.recipe, metadata && tokenizerOf(metadata));
+  const isReferred = needsReference(state.recipe);
   const vocab_size = weights === null ? corpus.tokenizer.vocabularySize : base.vocab_size;
   const configuration = { ...base, vocab_size };
   if (fingerprint !== null && fingerprint !== corpus.fingerprint) {
@@ -381,7 +443,11 @@ async function prepare<T>(
     );
   }
   const options = trainedModel(state.recipe), { lora } = options;
-  const size = { ...options, tokens: largestBatch(corpus, state.recipe) };
+  const size = {
+    ...options,
+    tokens: largestBatch(corpus, state.recipe),
+    reference: isReferred,
+  };
   const training = memoryEstimate(configuration, size);
   // Those who have spoken are not asked again.
   const teachers = state.teaching === undefined ? state.recipe.teachers : [];
@@ -410,7 +476,17 @@ async function prepare<T>(
     }
     // A checkpoint's weights are those to be used; the others lie where the average would.
     if (state.progress.averaged > 0) model.learned.swapAverage();
-    return await work({ corpus, configuration, model, runtime });
+    const reference = isReferred ? new GPT(runtime, configuration, { training: false }) : undefined;
+    if (reference !== undefined) await loadWeights(state.init!, reference);
+    return await work({
+      corpus: state.recipe.preference === "none" || metadata?.unsure === undefined
+        ? corpus
+        : { ...corpus, doNotKnow: metadata.unsure.answer },
+      configuration,
+      model,
+      reference,
+      runtime,
+    });
   } finally {
     runtime.close();
   }
@@ -429,7 +505,7 @@ export function perform(
   },
 ): Promise<void> {
   const { directory, state, history } = run;
-  return prepare(run, o.threads, async ({ corpus, configuration, model, runtime }) => {
+  return prepare(run, o.threads, async ({ corpus, configuration, model, reference, runtime }) => {
     using _lock = lockRun(directory);
     o.report.start({ directory, state, corpus, configuration, runtime });
     const { recipe, progress } = state;
@@ -445,6 +521,7 @@ export function perform(
     });
     await train({
       model,
+      reference,
       tokenizer: corpus.tokenizer,
       corpus,
       teaching,
@@ -523,6 +600,9 @@ export async function run(args: string[]): Promise<number> {
     throw new UserError("--keep needs --save-every of at least 1");
   }
   if (options["find-rate"]) {
+    if (planned.state.recipe.preference !== "none") {
+      throw new UserError("--find-rate tests the plain loss; leave --preference out");
+    }
     await findRate(planned, options, signal);
     return signal.aborted ? 130 : 0;
   }

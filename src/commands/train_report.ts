@@ -5,6 +5,8 @@ import { type Configuration, parameterCount } from "../model/mod.ts";
 import {
   type Corpus,
   type DiagnosisEvent,
+  type PairFigures,
+  type RolloutFigures,
   type RunState,
   stepsPerEpoch,
   type TaughtEvent,
@@ -60,6 +62,7 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
   [
     "learningRate",
     "embeddingRate",
+    "matrixRate",
     "schedule",
     "scheduleBy",
     "warmupSteps",
@@ -67,8 +70,17 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
     "scheduleEpochs",
     "scheduleFactor",
   ],
-  ["beta1", "beta2", "epsilon", "weightDecay", "clip"],
-  ["dropout", "labelSmoothing", "promptLossWeight", "endOfText", "augment", "stopOn", "patience"],
+  ["optimizer", "beta1", "beta2", "epsilon", "weightDecay", "embeddingDecay", "clip"],
+  [
+    "normalization",
+    "dropout",
+    "labelSmoothing",
+    "promptLossWeight",
+    "endOfText",
+    "augment",
+    "stopOn",
+    "patience",
+  ],
 ];
 
 /** Those that only matter with teachers. */
@@ -93,6 +105,13 @@ function describe({ directory, state, corpus, configuration, runtime }: RunStart
   const begin = progress.step === 0
     ? state.init === null ? "" : `, starting from ${state.init}`
     : `, going on after step ${number(progress.step)}`;
+  const { preference } = recipe;
+  const learned: (keyof RunState["recipe"])[] = preference === "none"
+    ? []
+    : preference === "grpo"
+    ? ["preference", "beta", "groupSize", "rolloutTemperature", "answerTokens"]
+    : ["preference", "beta", "sftWeight", ...preference === "simpo" ? ["gamma" as const] : []];
+  const rewards = Object.entries(recipe.rewards).map(([name, weight]) => `${name} ${weight}`);
   return [
     `recipe ${state.recipeName} -> ${directory}${begin}`,
     `  model    ${
@@ -102,13 +121,14 @@ function describe({ directory, state, corpus, configuration, runtime }: RunStart
     `  data     ${texts(corpus.training)} to learn` +
     (corpus.validation.length > 0 ? `; ${texts(corpus.validation)} set aside` : ""),
     `  formats  ${formats.join(", ")}`,
-    ...GROUPS.map((names) =>
+    ...[...GROUPS, ...learned.length > 0 ? [learned] : []].map((names) =>
       "  " + names.map((name) => `${words(name)} ${String(recipe[name])}`).join(", ")
     ),
     ...(recipe.teachers.length === 0 ? [] : [
       `  teachers ${recipe.teachers.join(", ")}: ` +
       DISTILLATION.map((name) => `${words(name)} ${recipe[name]}`).join(", "),
     ]),
+    ...(preference === "grpo" ? [`  rewards  ${rewards.join(", ")}`] : []),
     ...corpus.skipped.map((line) => `warning: left out ${line}`),
     ...(corpus.truncated === 0
       ? []
@@ -116,9 +136,28 @@ function describe({ directory, state, corpus, configuration, runtime }: RunStart
   ];
 }
 
+const percent = (value: number) => `${(100 * value).toFixed(0)} %`;
+
+/** How a model ranks pairs. */
+function pairFields({ accuracy, margin }: PairFigures): string[] {
+  return [`${percent(accuracy)} ranked right`, `margin ${margin.toFixed(3)}`];
+}
+
+/** What sampled answers are worth, the sum first, then its parts. */
+function rolloutFields({ reward, parts, divergence, tokens }: RolloutFigures): string[] {
+  return [
+    `reward ${reward.toFixed(3)}`,
+    ...Object.entries(parts).map(([name, value]) => `${name} ${value.toFixed(2)}`),
+    `divergence ${divergence.toFixed(4)}`,
+    `${tokens.toFixed(0)} tokens`,
+  ];
+}
+
+/** Steps between two sampled answers that stay on the screen. */
+const SAMPLE_STEPS = 50;
+
 /** What the model does with texts, in one line. */
 function describeDiagnosis(d: DiagnosisEvent): string {
-  const percent = (value: number) => `${(100 * value).toFixed(0)} %`;
   const aside = d.accuracy === null || d.recited_aside === null
     ? ""
     : `; of texts set aside ${percent(d.recited_aside)} to the letter, ` +
@@ -176,7 +215,13 @@ export function terminalReporter(): Reporter {
           // The steps' time begins now.
           bar = barOf(run!);
           break;
-        case "step":
+        case "step": {
+          const { step, rollouts } = event;
+          if (rollouts !== undefined && step % SAMPLE_STEPS === 1) {
+            const { prompt, text, reward } = rollouts.sample;
+            line(`step ${step}: ${rolloutFields(rollouts).join(", ")}`);
+            line(`  ${prompt} -> ${JSON.stringify(text)} (${reward.toFixed(2)})`);
+          }
           bar!.update(event.step, [
             `epoch ${event.epoch}`,
             `loss ${event.loss.toFixed(3)}`,
@@ -184,11 +229,14 @@ export function terminalReporter(): Reporter {
               `data ${event.cross_entropy.toFixed(3)}`,
               `teachers ${event.distillation.toFixed(3)}`,
             ]),
+            ...(event.pairs === undefined ? [] : pairFields(event.pairs)),
+            ...(event.rollouts === undefined ? [] : rolloutFields(event.rollouts)),
             ...(validation === null ? [] : [`validation ${validation.toFixed(3)}`]),
             `rate ${event.learning_rate.toExponential(1)}`,
             `${event.tokens_per_second.toFixed(0)} tokens/s`,
           ]);
           break;
+        }
         case "epoch":
           validation = event.validation_loss;
           line(
@@ -202,6 +250,7 @@ export function terminalReporter(): Reporter {
                 ? ""
                 : `, validation ${validation.toFixed(4)}, on the same footing training ` +
                   event.learned_loss.toFixed(4)) +
+              (event.pairs === undefined ? "" : `; ${pairFields(event.pairs).join(", ")}`) +
               (event.best && validation !== null ? " (best)" : ""),
           );
           break;

@@ -12,9 +12,20 @@ export interface Labels {
 /** The intent of questions that the model cannot answer; its answer is to say so. */
 export const UNKNOWN = "unknown";
 
+/** An answer that is worse than another one. */
+export interface Rejected {
+  readonly content: string;
+  /** What it took the question for. */
+  readonly intent?: string;
+  /** It did not end by itself, so that no end-of-text token follows. */
+  readonly open?: boolean;
+}
+
 export interface Conversation extends Labels {
   readonly kind: "conversation";
   readonly messages: readonly Message[];
+  /** Of a pair: what was not to be said in place of the last message. */
+  readonly rejected?: Rejected;
   /** "file:line" */
   readonly source: string;
 }

@@ -3,6 +3,7 @@
 import {
   type FormatName,
   formats,
+  type Message,
   render,
   type Segment,
   type Tokenizer,
@@ -23,6 +24,8 @@ export interface Example {
   readonly format: FormatName | null;
   /** Whether its end was cut off, and with it the end-of-text token. */
   readonly truncated: boolean;
+  /** Of a pair: the same question with the worse answer. */
+  readonly rejected?: Example;
 }
 
 /** A format that conversations are spelled in, all of them or the first few. */
@@ -73,9 +76,26 @@ export function makeExamples(
         ? [entry.messages, ...respellings(entry.messages)]
         : [entry.messages];
       for (const messages of spellings) {
-        const segments = render(formats[name], messages);
-        const example = exampleOf(segments, entry.intent, tokenizer, options);
-        made.push({ ...example, entry: index, format: name });
+        const spell = (turns: readonly Message[], intent: string | undefined, open = false) => ({
+          ...exampleOf(render(formats[name], turns), intent, tokenizer, {
+            ...options,
+            endOfText: options.endOfText && !open,
+          }),
+          entry: index,
+          format: name,
+        });
+        const example = spell(messages, entry.intent);
+        const worse = entry.rejected;
+        if (worse === undefined) made.push(example);
+        else {
+          const { content, intent, open } = worse;
+          const rejected = spell(
+            [...messages.slice(0, -1), { role: "assistant", content }],
+            intent,
+            open,
+          );
+          made.push({ ...example, rejected, truncated: example.truncated || rejected.truncated });
+        }
       }
     }
   });

@@ -10,7 +10,14 @@ export {
   likeness,
   shinglesOf,
 } from "./curation.ts";
-export { type Conversation, type Entry, type Labels, type PlainText, UNKNOWN } from "./entry.ts";
+export {
+  type Conversation,
+  type Entry,
+  type Labels,
+  type PlainText,
+  type Rejected,
+  UNKNOWN,
+} from "./entry.ts";
 export {
   type Example,
   type ExampleOptions,

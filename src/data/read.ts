@@ -3,11 +3,13 @@
 import { UserError } from "../errors.ts";
 import type { Entry } from "./entry.ts";
 import type { Message } from "../tokenizer/mod.ts";
-import { entryOf, promptOf, ShapeError } from "./shapes.ts";
+import { entryOf, pairOf, promptOf, ShapeError } from "./shapes.ts";
 
 export interface ReadOptions {
   /** Leave bad lines out and report them, instead of refusing the file. */
   readonly skipBadLines?: boolean;
+  /** Every line is a question with two answers, a chosen and a rejected one. */
+  readonly pairs?: boolean;
 }
 
 export interface ReadResult {
@@ -28,7 +30,8 @@ const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toLocaleString("en")} 
  */
 export function readEntries(paths: readonly string[], options: ReadOptions = {}): ReadResult {
   const entries: Entry[] = [], bad: string[] = [];
-  for (const path of paths) readFile(path, entries, bad);
+  const shape = options.pairs ? pairOf : entryOf;
+  for (const path of paths) readFile(path, entries, bad, shape);
   if (!options.skipBadLines) {
     refuseBadLines(bad, "Mend them, or leave them out with --skip-bad-lines");
   }
@@ -84,9 +87,12 @@ export function readConversation(path: string): Message[] {
   return last;
 }
 
-function readFile(path: string, entries: Entry[], bad: string[]): void {
+/** The entry of a parsed line. */
+type Shape = (value: unknown, source: string) => Entry;
+
+function readFile(path: string, entries: Entry[], bad: string[], shape: Shape): void {
   const bytes = readBytes(path);
-  const keep = (value: unknown, source: string) => entries.push(entryOf(value, source));
+  const keep = (value: unknown, source: string) => entries.push(shape(value, source));
   const extension = path.slice(path.lastIndexOf(".")).toLowerCase();
   if (extension === ".jsonl" || extension === ".ndjson") {
     return readLines(path, bytes, keep, bad);
@@ -96,8 +102,9 @@ function readFile(path: string, entries: Entry[], bad: string[]): void {
     // JSON lines under the name .json are common, and their first line is a value by itself.
     const lines = text.trim().split("\n");
     if (lines.length > 1 && isJson(lines[0]!)) return readLines(path, bytes, keep, bad);
-    return readList(path, text, entries, bad);
+    return readList(path, text, entries, bad, shape);
   }
+  if (shape === pairOf) throw new UserError(`${path}: must end in .jsonl, .ndjson or .json`);
   if (extension !== ".txt" && extension !== ".md") {
     throw new UserError(`${path}: must end in .jsonl, .ndjson, .json, .txt or .md`);
   }
@@ -178,7 +185,13 @@ function readLines(
   }
 }
 
-function readList(path: string, text: string, entries: Entry[], bad: string[]): void {
+function readList(
+  path: string,
+  text: string,
+  entries: Entry[],
+  bad: string[],
+  shape: Shape,
+): void {
   let list: unknown;
   try {
     list = JSON.parse(text);
@@ -188,7 +201,7 @@ function readList(path: string, text: string, entries: Entry[], bad: string[]): 
   (Array.isArray(list) ? list : [list]).forEach((value, i) => {
     const source = `${path}[${i}]`;
     try {
-      entries.push(entryOf(value, source));
+      entries.push(shape(value, source));
     } catch (error) {
       bad.push(reasonOf(error, source));
     }

@@ -75,9 +75,14 @@ export function promptOf(value: unknown): Message[] {
   }
   const fields = value as Fields;
   if (!("messages" in fields)) return [{ role: "user", content: textOf(fields, "prompt") }];
-  const messages = turns(fields.messages, "messages", "role", "content");
+  return askedIn(fields, "messages");
+}
+
+/** Turns that end in a user's. */
+function askedIn(fields: Fields, name: string): Message[] {
+  const messages = turns(fields[name], name, "role", "content");
   if (messages.at(-1)?.role === "user") return messages;
-  throw new ShapeError('"messages" must end in a user\'s turn');
+  throw new ShapeError(`"${name}" must end in a user's turn`);
 }
 
 /** A question and its answer. */
@@ -91,6 +96,39 @@ function labelsOf({ intent, category }: Fields): Labels {
     ...(typeof intent === "string" ? { intent } : {}),
     ...(typeof category === "string" ? { category } : {}),
   };
+}
+
+/** The text of an answer: itself, or the last turn of a list. */
+function saidIn(fields: Fields, name: string): string {
+  if (!Array.isArray(fields[name])) return textOf(fields, name);
+  const last = turns(fields[name], name, "role", "content").at(-1);
+  if (last?.role === "assistant") return last.content;
+  throw new ShapeError(`"${name}" must end in an assistant's turn`);
+}
+
+/**
+ * The entry of a parsed line with two answers: {"prompt", "chosen", "rejected"}, where the prompt is text or turns, also
+ * under the name "messages", and the answers are text or turns that end in one. `chosen_intent` and `rejected_intent`
+ * say what each takes the question for, where that is not the line's `intent`; with `rejected_open` the rejected answer
+ * did not end by itself.
+ * @throws ShapeError when it has another shape, or both answers are the same
+ */
+export function pairOf(value: unknown, source: string): Entry {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ShapeError(`must be an object, is ${kindOf(value)}`);
+  }
+  const fields = value as Fields;
+  const prompt = Array.isArray(fields.prompt) ? askedIn(fields, "prompt") : promptOf(fields);
+  const chosen = saidIn(fields, "chosen"), content = saidIn(fields, "rejected");
+  const intentOf = (name: string) => labelsOf({ intent: fields[name] ?? fields.intent });
+  const open = fields.rejected_open === true ? { open: true } : {};
+  const rejected = { content, ...intentOf("rejected_intent"), ...open };
+  const label = { ...labelsOf(fields), ...intentOf("chosen_intent") };
+  if (chosen === content && label.intent === rejected.intent) {
+    throw new ShapeError('"chosen" and "rejected" are the same');
+  }
+  const messages: Message[] = [...prompt, { role: "assistant", content: chosen }];
+  return { kind: "conversation", messages, rejected, source, ...label };
 }
 
 /**
@@ -121,6 +159,9 @@ export function entryOf(value: unknown, source: string): Entry {
     return conversation(pair(textOf(fields, "instruction") + context, textOf(fields, "output")));
   }
   if ("prompt" in fields) {
+    if (!("completion" in fields) && "chosen" in fields) {
+      throw new ShapeError("is a pair of answers; learn from it with --preference dpo");
+    }
     return conversation(pair(textOf(fields, "prompt"), textOf(fields, "completion")));
   }
   if ("text" in fields) return { kind: "text", text: textOf(fields, "text"), source, ...labels };

@@ -20,7 +20,7 @@ export {
   type Request,
   type TokenSequence,
 } from "./generate.ts";
-export { logSoftmax, logSumExp } from "./log_sum_exp.ts";
+export { logSoftmax, logSumExp, tokenAt } from "./log_sum_exp.ts";
 export * from "./logits.ts";
 export {
   type BeamOptions,

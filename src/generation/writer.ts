@@ -17,6 +17,8 @@ export interface Unsure {
 
 export interface WriterOptions extends DecodingOptions {
   readonly stopTexts: readonly string[];
+  /** Chooses the next token in place of the sampling options, after all that changes the logits [V]. */
+  readonly choose?: (logits: Float32Array) => number;
   /** What is taken away from the answer; all rules when absent. */
   readonly filter?: FilterOptions;
   /** Called with text as soon as it is certain to stay. */
@@ -106,7 +108,7 @@ export class Writer {
   ) {
     this.#all = [...prompt];
     this.#process = processorFor(options, tokenizer);
-    this.#choose = sampler(options);
+    this.#choose = options.choose ?? sampler(options);
     const { unsure, onText } = options;
     this.#text = new AnswerText(tokenizer, { ...options, onText: unsure ? undefined : onText });
   }

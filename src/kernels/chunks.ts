@@ -14,3 +14,8 @@ export function groups(x: Tensor): number {
 export function rowsPerChunk(channels: number): number {
   return Math.max(1, Math.ceil(ELEMENTS_PER_CHUNK / channels));
 }
+
+/** Groups of four columns that make a chunk, for kernels that go down columns. */
+export function columnsPerChunk(rows: number): number {
+  return Math.max(4, Math.ceil(ELEMENTS_PER_CHUNK / rows / 4));
+}

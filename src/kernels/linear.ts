@@ -28,8 +28,9 @@ const MOST_PANELS_PER_CHUNK = 32;
 const SMALL_PRODUCT = 100_000;
 
 // How GEMM's operand B is stored; see assembly/gemm.ts.
-const B_PANELS = 0, B_ROWS = 1, B_WEIGHT_TRANSPOSED = 3, B_PANELS_BF16 = 4, B_PANELS_INT8 = 5;
+const B_PANELS = 0, B_WEIGHT_TRANSPOSED = 3, B_PANELS_BF16 = 4, B_PANELS_INT8 = 5;
 const B_PANELS_ROUNDED = 6, B_WEIGHT_TRANSPOSED_ROUNDED = 7;
+export const B_ROWS = 1, B_TRANSPOSED = 2;
 const PANELS_KIND = { f32: B_PANELS, bf16: B_PANELS_BF16, int8: B_PANELS_INT8 };
 const GEMV = { f32: "gemv", bf16: "gemv_bf16", int8: "gemv_int8" };
 
@@ -57,7 +58,7 @@ export function weightBytes(inputs: number, outputs: number, precision: Precisio
   return Math.ceil(outputs / PANEL) * panelBytes(inputs, precision);
 }
 
-interface Product {
+export interface Product {
   readonly rows: number;
   readonly columns: number;
   readonly depth: number;
@@ -76,7 +77,7 @@ interface Product {
 }
 
 /** Packs A, then runs GEMM over column panels, on all threads. */
-function multiply(runtime: Runtime, p: Product): void {
+export function multiply(runtime: Runtime, p: Product): void {
   const { pool, arena } = runtime;
   const rowPanels = Math.ceil(p.rows / TILE_ROWS), panels = Math.ceil(p.columns / PANEL);
   const small = p.rows * p.columns * p.depth < SMALL_PRODUCT;

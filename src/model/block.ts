@@ -3,8 +3,9 @@
 import { residualDropout, type Tensor } from "../kernels/mod.ts";
 import { Attention, type AttentionSaved, type CacheStep, type LayerCache } from "./attention.ts";
 import type { Configuration } from "./configuration.ts";
-import { LayerNorm, type NormSaved } from "./layernorm.ts";
 import { Mlp, type MlpSaved } from "./mlp.ts";
+import type { Norm, NormSaved } from "./norm.ts";
+import { createNorm } from "./normalization.ts";
 import type { Parameters } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
@@ -19,9 +20,10 @@ export interface BlockSaved {
 }
 
 export class Block {
-  readonly #norm1: LayerNorm;
+  readonly norms: readonly Norm[];
+  readonly #norm1: Norm;
   readonly #attention: Attention;
-  readonly #norm2: LayerNorm;
+  readonly #norm2: Norm;
   readonly #mlp: Mlp;
 
   constructor(
@@ -29,11 +31,11 @@ export class Block {
     readonly configuration: Configuration,
     readonly layer: number,
   ) {
-    const epsilon = configuration.layer_norm_epsilon;
-    this.#norm1 = new LayerNorm(parameters, `transformer.h.${layer}.ln_1`, epsilon);
+    this.#norm1 = createNorm(parameters, configuration, `transformer.h.${layer}.ln_1`);
     this.#attention = new Attention(parameters, configuration, layer);
-    this.#norm2 = new LayerNorm(parameters, `transformer.h.${layer}.ln_2`, epsilon);
+    this.#norm2 = createNorm(parameters, configuration, `transformer.h.${layer}.ln_2`);
     this.#mlp = new Mlp(parameters, configuration, layer);
+    this.norms = [this.#norm1, this.#norm2];
   }
 
   /**

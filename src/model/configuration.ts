@@ -2,6 +2,13 @@
 
 import { UserError } from "../errors.ts";
 
+/**
+ * Layer normalisation (Ba et al. 2016), root-mean-square normalisation (Zhang and Sennrich 2019), or batch
+ * normalisation with the statistics of earlier steps (Ioffe and Szegedy 2015, Ioffe 2017).
+ */
+export const NORMALIZATIONS = ["layernorm", "rmsnorm", "batchnorm"] as const;
+export type Normalization = typeof NORMALIZATIONS[number];
+
 export interface Configuration {
   vocab_size: number;
   /** Longest sequence. */
@@ -18,6 +25,8 @@ export interface Configuration {
   embd_pdrop: number;
   attn_pdrop: number;
   layer_norm_epsilon: number;
+  /** Absent: "layernorm", the only one that GPT-2 knows. */
+  normalization?: Normalization;
 }
 
 /** GPT-2's 50,257 tokens and three of ours. */
@@ -93,6 +102,13 @@ export function validateConfiguration(c: Configuration): void {
   if (c.activation_function !== "gelu" && c.activation_function !== "gelu_new") {
     throw new UserError(
       `configuration: activation_function must be gelu or gelu_new, got ${c.activation_function}`,
+    );
+  }
+  if (!NORMALIZATIONS.includes(c.normalization ?? "layernorm")) {
+    throw new UserError(
+      `configuration: normalization must be one of ${
+        NORMALIZATIONS.join(", ")
+      }, got ${c.normalization}`,
     );
   }
 }

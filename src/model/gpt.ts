@@ -1,7 +1,6 @@
 // The GPT-2 decoder: embeddings, layers, final norm, tied head; forward, backward and the optimiser's step.
 
 import {
-  adamw,
   average,
   gatherRows,
   type MomentFormat,
@@ -11,37 +10,19 @@ import {
   type Tensor,
 } from "../kernels/mod.ts";
 import type { CacheStep, LayerCache } from "./attention.ts";
+import { BatchNorm } from "./batchnorm.ts";
 import { Block } from "./block.ts";
 import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
-import { Head, HEAD_ROWS, type LossGradient, type LossSums } from "./head.ts";
+import { Head, HEAD_ROWS, type LossGradient, type LossSums, type Objective } from "./head.ts";
 import { type Backward, Keeper } from "./keeper.ts";
-import { LayerNorm, type NormSaved } from "./layernorm.ts";
 import { Adapters, type LoraOptions } from "./lora.ts";
+import type { Norm, NormSaved } from "./norm.ts";
+import { createNorm } from "./normalization.ts";
+import { type OptimizerName, type UpdateOptions, updateRun } from "./optimizer.ts";
 import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
 import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
-import { streamKeys } from "./random.ts";
-
-/** The numbers of one AdamW step. */
-export interface UpdateOptions {
-  readonly learningRate: number;
-  /** The embeddings' rate over that of all else; 1 if absent. */
-  readonly embeddingRate?: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-  /** Decoupled decay of the tensors that decay. */
-  readonly weightDecay: number;
-  /** Counts from 1. */
-  readonly step: number;
-  /** Largest norm of the whole gradient; Infinity to leave it. */
-  readonly clip: number;
-  /** The first layers, and with them the embeddings, that stay as they are. */
-  readonly freezeLayers?: number;
-  /** Of the stochastic rounding of moments that are not f32; 0 if absent. */
-  readonly seed?: number;
-}
 
 /** What a model is made for. */
 export interface ModelOptions {
@@ -51,7 +32,9 @@ export interface ModelOptions {
    * optimiser, products read them rounded to bf16, and what is kept for backward is kept in bf16.
    */
   readonly precision?: Precision;
-  /** Format of AdamW's moments; f32 if absent. */
+  /** AdamW if absent. */
+  readonly optimizer?: OptimizerName;
+  /** Format of the optimiser's moments; f32 if absent, the others for AdamW only. */
   readonly moments?: MomentFormat;
   /** In training keeps only each layer's input (Chen et al. 2016), and computes the rest again in backward. */
   readonly recompute?: boolean;
@@ -80,7 +63,8 @@ export class GPT {
   readonly learned: Parameters;
   readonly blocks: readonly Block[];
   readonly #embedding: Embedding;
-  readonly #norm: LayerNorm;
+  readonly #norm: Norm;
+  readonly #optimizer: OptimizerName;
   readonly #head: Head;
   readonly #keeper: Keeper;
 
@@ -91,11 +75,12 @@ export class GPT {
     options: ModelOptions,
   ) {
     validateConfiguration(configuration);
-    const { training, precision, moments, recompute = false, average, lora } = options;
+    const { training, precision, average, lora } = options;
+    const { optimizer = "adamw", moments, recompute = false } = options;
     const rounded = training && precision === "bf16";
     const adapters = lora === undefined
       ? null
-      : new Adapters(runtime, configuration, lora, { average, moments, rounded });
+      : new Adapters(runtime, configuration, lora, { average, moments, optimizer, rounded });
     const learns = training && adapters === null;
     const parameters = new Parameters(runtime, parameterTable(configuration), {
       training: learns,
@@ -103,6 +88,7 @@ export class GPT {
       rounded,
       moments: learns ? moments : undefined,
       average: learns && average,
+      optimizer,
     }, adapters);
     this.#keeper = new Keeper({ precision: rounded ? "bf16" : "f32", recompute });
     this.parameters = parameters;
@@ -112,12 +98,12 @@ export class GPT {
       { length: configuration.n_layer },
       (_, layer) => new Block(parameters, configuration, layer),
     );
-    const epsilon = configuration.layer_norm_epsilon;
-    this.#norm = new LayerNorm(parameters, "transformer.ln_f", epsilon);
+    this.#norm = createNorm(parameters, configuration, "transformer.ln_f");
+    this.#optimizer = optimizer;
     this.#head = new Head(parameters, configuration);
   }
 
-  /** normal(0, 0.02), biases 0, LayerNorm 1 and 0; adapters as PEFT begins them. */
+  /** normal(0, 0.02), biases 0, norms 1 and 0; adapters as PEFT begins them. */
   initialize(seed: number): void {
     this.parameters.initialize(seed);
     this.parameters.adapters?.parameters.initialize(seed);
@@ -179,51 +165,58 @@ export class GPT {
     });
   }
 
-  /** Forward with dropout, and backward: adds d(sum of losses / normalizer) to the gradients. */
-  accumulate(batch: Batch, options: LossGradient & DropoutSeed): LossSums {
+  /** log p of every target [N] without dropout; 0 where a row has none. */
+  logProbabilities(batch: Batch): Float32Array {
+    return this.runtime.arena.scope(() => {
+      const pass = this.#begin(batch, null);
+      return this.#head.logProbabilities(pass, this.#forward(pass, batch).norm.y, batch);
+    });
+  }
+
+  /**
+   * Forward with dropout, and backward: adds d(sum of losses / normalizer) to the gradients. With an objective, its
+   * loss takes the place of the weighted cross-entropy, in the sums too, whose weight is then its terms.
+   */
+  accumulate(
+    batch: Batch,
+    options: LossGradient & DropoutSeed & { readonly objective?: Objective },
+  ): LossSums {
     const { arena } = this.runtime;
     return arena.scope(() => {
       const pass = this.#begin(batch, options);
       const { input, backward, x, norm } = this.#forward(pass, batch, this.#keeper);
       const C = this.configuration.n_embd;
       const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
-      const sums = this.#head.loss(pass, norm.y, batch, { dx: dnorm, gradient: options });
+      const weighed = options.objective?.(this.#head.logProbabilities(pass, norm.y, batch));
+      const counted = weighed === undefined ? batch : { ...batch, weights: weighed.weights };
+      const sums = this.#head.loss(pass, norm.y, counted, { dx: dnorm, gradient: options });
       this.#norm.backward(pass, d, dnorm, x, norm);
       for (const layer of backward.toReversed()) layer?.(d);
       this.#embedding.backward(pass, d, input);
-      return sums;
+      if (weighed === undefined) return sums;
+      const { loss, terms } = weighed;
+      return { ...sums, loss, crossEntropy: loss, weight: terms };
     });
   }
 
-  /** Clips the gradient by its global norm, takes an AdamW step, and zeros the gradients. */
+  /** Clips the gradient by its global norm, takes the optimiser's step, and zeros the gradients. */
   update(o: UpdateOptions): { gradientNorm: number } {
     const { learned: parameters, runtime } = this;
-    const { length } = parameters;
     const { learning, frozen } = parameters.runs(o.freezeLayers ?? 0);
     for (const { start, end } of frozen) {
       const pointer = parameters.array("gradient") + start * 4;
       runtime.f32({ pointer, shape: [end - start], type: "f32" }).fill(0);
     }
-    const gradientNorm = Math.sqrt(sumOfSquares(runtime, parameters.array("gradient"), length));
+    const { learningLength } = parameters;
+    const squares = sumOfSquares(runtime, parameters.array("gradient"), learningLength);
+    const gradientNorm = Math.sqrt(squares);
     // PyTorch's clip_grad_norm_ adds the same 1e-6.
     const gradientScale = Math.min(1, o.clip / (gradientNorm + 1e-6));
-    const [keyA, keyB] = streamKeys(o.seed ?? 0, "moments", o.step);
-    for (const { start, end, decays, embeds } of learning) {
-      adamw(
-        runtime,
-        parameters.array("parameter") + start * 4,
-        parameters.array("gradient") + start * 4,
-        parameters.momentsOf("exp_avg", start),
-        parameters.momentsOf("exp_avg_sq", start),
-        end - start,
-        {
-          ...o,
-          gradientScale,
-          learningRate: o.learningRate * (embeds ? o.embeddingRate ?? 1 : 1),
-          weightDecay: decays ? o.weightDecay : 0,
-        },
-        { keyA, keyB, first: start },
-      );
+    for (const run of learning) {
+      updateRun(parameters, this.#optimizer, run, { ...o, gradientScale });
+    }
+    for (const norm of [...this.blocks.flatMap(({ norms }) => norms), this.#norm]) {
+      if (norm instanceof BatchNorm) norm.update();
     }
     return { gradientNorm };
   }

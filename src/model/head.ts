@@ -64,6 +64,21 @@ export interface LossGradient {
   readonly distillation?: Distillation;
 }
 
+/**
+ * A loss that depends on how likely the model holds the targets: from log p of every row's target [N], 0 where a row has
+ * none, to the loss and its slopes. Its gradient is that of a cross-entropy whose rows have these weights.
+ */
+export type Objective = (logProbabilities: Float32Array) => Weighed;
+
+/** What an objective makes of a batch. */
+export interface Weighed {
+  /** d loss / d(-log p) of every row [N]; may be negative. */
+  readonly weights: Float32Array;
+  /** A sum over so many terms, such as answers. */
+  readonly loss: number;
+  readonly terms: number;
+}
+
 /** Rows of logits at a time: 264 x 50,272 floats are 53 MB, and 264 is a block of GEMM's rows. */
 export const HEAD_ROWS = 264;
 
@@ -105,6 +120,31 @@ export class Head {
       pass.runtime.arena.scope(() => this.#chunk(pass, x, batch, chunk, backward, sums));
     }
     return sums;
+  }
+
+  /** log p of the targets of x [N, C]: [N], 0 where a row has none. */
+  logProbabilities(pass: Pass, x: Tensor, batch: Batch): Float32Array {
+    const { runtime } = pass, { arena } = runtime;
+    const rows = Int32Array.from(batch.targets.keys()).filter((n) => batch.targets[n]! >= 0);
+    const found = new Float32Array(batch.targets.length);
+    for (let start = 0; start < rows.length; start += HEAD_ROWS) {
+      const chunk = rows.subarray(start, start + HEAD_ROWS);
+      arena.scope(() => {
+        const chosen = arena.allocate([chunk.length, this.configuration.n_embd]);
+        gatherRows(runtime, chosen, x, runtime.integers(chunk));
+        const targets = runtime.integers(chunk.map((n) => batch.targets[n]!));
+        const weights = runtime.floats(new Float32Array(chunk.length));
+        const logits = this.logits(pass, chosen), results = arena.allocate([chunk.length, 3]);
+        crossEntropy(runtime, results, logits, targets, weights, this.configuration.vocab_size, {
+          smoothing: 0,
+          scale: 0,
+          gradient: false,
+        });
+        const losses = runtime.f32(results);
+        chunk.forEach((n, row) => found[n] = -losses[row * 3]!);
+      });
+    }
+    return found;
   }
 
   #chunk(

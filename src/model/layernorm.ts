@@ -6,14 +6,13 @@ import {
   type LayerNormSaved,
   type Tensor,
 } from "../kernels/mod.ts";
+import { gradientOf, type Norm, type NormSaved } from "./norm.ts";
 import type { Parameters } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
-export interface NormSaved extends LayerNormSaved {
-  readonly y: Tensor; // [N, C]
-}
+type Saved = NormSaved & LayerNormSaved;
 
-export class LayerNorm {
+export class LayerNorm implements Norm {
   constructor(
     readonly parameters: Parameters,
     readonly name: string,
@@ -21,7 +20,7 @@ export class LayerNorm {
   ) {}
 
   /** y [N, C] = (x - mean) / sqrt(variance + epsilon) * weight + bias */
-  forward(pass: Pass, x: Tensor): NormSaved {
+  forward(pass: Pass, x: Tensor): Saved {
     const { arena } = pass.runtime;
     const rows = x.shape[0]!;
     const saved = {
@@ -36,15 +35,12 @@ export class LayerNorm {
   }
 
   /** dx [N, C] += the gradient through the normalisation of dy [N, C] */
-  backward(pass: Pass, dx: Tensor, dy: Tensor, x: Tensor, saved: NormSaved): void {
+  backward(pass: Pass, dx: Tensor, dy: Tensor, x: Tensor, saved: Saved): void {
     const weight = this.parameters.plain(`${this.name}.weight`);
     pass.runtime.arena.scope(() => {
-      const [dweight, dbias] = ["weight", "bias"].map((part) =>
-        this.parameters.has("gradient")
-          ? this.parameters.plain(`${this.name}.${part}`, "gradient")
-          : pass.runtime.arena.zeros(weight.shape) // nobody asks for it
-      );
-      layerNormBackward(pass.runtime, dx, dweight!, dbias!, dy, x, weight, saved);
+      const dweight = gradientOf(pass, this.parameters, `${this.name}.weight`);
+      const dbias = gradientOf(pass, this.parameters, `${this.name}.bias`);
+      layerNormBackward(pass.runtime, dx, dweight, dbias, dy, x, weight, saved);
     });
   }
 }

@@ -11,6 +11,7 @@ import {
   type Tensor,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
+import type { OptimizerName } from "./optimizer.ts";
 import { Parameters, type ParameterSpecification } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
@@ -77,6 +78,7 @@ export class Adapters {
     state: {
       readonly average?: boolean;
       readonly moments?: MomentFormat;
+      readonly optimizer?: OptimizerName;
       readonly rounded?: boolean;
     },
   ) {

@@ -5,31 +5,41 @@ import { type Configuration, innerWidth } from "./configuration.ts";
 import type { ModelOptions } from "./gpt.ts";
 import { HEAD_ROWS } from "./head.ts";
 import { adapterTable } from "./lora.ts";
+import { muonScratch } from "./muon.ts";
 import { momentMemory, parameterMemory, parameterTable } from "./parameters.ts";
 
 /** A model, and the tokens of its largest batch, or for generation of its cache. */
 export interface MemoryOptions extends ModelOptions {
   readonly tokens: number;
+  /** A frozen copy of the parameters stands beside those that learn. */
+  readonly reference?: boolean;
 }
 
 /**
- * Bytes of shared memory: parameters; in training also gradients, two moments, an average where one is kept, and the
- * activations of a pass or, if that is more, the copy of the largest tensor that saving makes. With `lora`, only
- * adapters have gradients and moments. For generation the cache instead.
+ * Bytes of shared memory: parameters; in training also gradients, the optimiser's moments, an average where one is
+ * kept, and what needs most of three that take turns: the activations of a pass, Muon's step, or the copy of the
+ * largest tensor that saving makes. With `lora`, only adapters have gradients and moments. For generation the cache
+ * instead.
  */
 export function memoryEstimate(c: Configuration, options: MemoryOptions): number {
-  const { training, tokens, lora, average } = options;
+  const { training, tokens, lora, average, optimizer = "adamw", moments = "f32" } = options;
   const table = parameterTable(c), whole = 4 * parameterMemory(table);
   if (!training) return whole + 4 * (tokens * 2 * c.n_embd * c.n_layer + paddedVocabulary(c));
   const learned = lora === undefined ? table : adapterTable(c, lora);
   const own = 4 * parameterMemory(learned);
   const lasting = whole + own + (average ? own : 0) + (lora === undefined ? 0 : own) +
-    2 * momentMemory(learned, options.moments ?? "f32");
-  return lasting + Math.max(activations(c, options), savingCopy(c, options));
+    (options.reference ? whole : 0) + momentMemory(learned, optimizer, moments);
+  const step = optimizer === "muon" ? muonStepMemory(c) : 0;
+  return lasting + Math.max(activations(c, options), step, savingCopy(c, options));
 }
 
 function paddedVocabulary(c: Configuration): number {
   return Math.ceil(c.vocab_size / PANEL) * PANEL;
+}
+
+/** Bytes beside the arrays that last of Muon's step, for which a pass's memory is free again. */
+function muonStepMemory(c: Configuration): number {
+  return 4 * Math.max(muonScratch(c.n_embd, 3 * c.n_embd), muonScratch(c.n_embd, innerWidth(c)));
 }
 
 /** Bytes of a training pass beside the arrays that last. */

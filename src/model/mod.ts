@@ -5,13 +5,21 @@ export {
   type Configuration,
   innerWidth,
   MOST_POSITIONS,
+  type Normalization,
+  NORMALIZATIONS,
   type Preset,
   presets,
   validateConfiguration,
 } from "./configuration.ts";
-export { GPT, type ModelOptions, type UpdateOptions } from "./gpt.ts";
+export { GPT, type ModelOptions } from "./gpt.ts";
 export type { Distillation, SoftTargets } from "./distillation.ts";
-export { emptySums, type LossGradient, type LossSums } from "./head.ts";
+export {
+  emptySums,
+  type LossGradient,
+  type LossSums,
+  type Objective,
+  type Weighed,
+} from "./head.ts";
 export {
   adaptedLayers,
   adapterTable,
@@ -23,8 +31,14 @@ export {
 export { MOMENT_FORMATS, type MomentFormat } from "../kernels/mod.ts";
 export { memoryEstimate, peakEstimate } from "./memory.ts";
 export {
-  type ArrayKind,
   type MomentKind,
+  MOMENTS,
+  type OptimizerName,
+  OPTIMIZERS,
+  type UpdateOptions,
+} from "./optimizer.ts";
+export {
+  type ArrayKind,
   parameterCount,
   type ParameterSpecification,
   parameterTable,

@@ -20,8 +20,16 @@ import {
   weightLength,
   widenMoments,
 } from "../kernels/mod.ts";
+import { RUNNING_STATISTICS } from "./batchnorm.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import type { Adapters } from "./lora.ts";
+import {
+  type Group,
+  groupOf,
+  type MomentKind,
+  momentKinds,
+  type OptimizerName,
+} from "./optimizer.ts";
 import { streamKeys } from "./random.ts";
 
 /** How a tensor lies in memory: GEMM's panels, the same of its transpose, or plain row-major. */
@@ -35,15 +43,17 @@ export interface ParameterSpecification {
   readonly shape: readonly number[];
   /** What it starts from: normal numbers, or a constant. */
   readonly initial: { readonly deviation: number } | 0 | 1;
-  /** Weight decay is for matrices and embeddings; biases and LayerNorm go without. */
+  /** Weight decay is for matrices and embeddings; biases and norms go without. */
   readonly decays: boolean;
   readonly layout: Layout;
+  /** A running statistic: no parameter, and no gradient changes it. */
+  readonly statistic?: true;
 }
 
 /** Standard deviation of the initial weights (GPT-2). */
 const INITIAL_DEVIATION = 0.02;
 
-/** Every tensor, those that decay first, so that each group is one run of memory. */
+/** Every tensor, those that decay first and statistics last, so that each group is one run of memory. */
 export function parameterTable(c: Configuration): ParameterSpecification[] {
   const C = c.n_embd, F = innerWidth(c);
   const matrix = (name: string, shape: number[], layout: Layout): ParameterSpecification => ({
@@ -60,7 +70,20 @@ export function parameterTable(c: Configuration): ParameterSpecification[] {
     decays: false,
     layout: "plain",
   });
-  const norm = (name: string) => [vector(`${name}.weight`, C, 1), vector(`${name}.bias`, C, 0)];
+  const { normalization = "layernorm" } = c;
+  const norm = (name: string) => [
+    vector(`${name}.weight`, C, 1),
+    ...(normalization === "rmsnorm" ? [] : [vector(`${name}.bias`, C, 0)]),
+  ];
+  const statistics = (name: string) =>
+    RUNNING_STATISTICS.map((part): ParameterSpecification => ({
+      ...vector(
+        `${name}.${part}`,
+        part === "num_batches_tracked" ? 1 : C,
+        part === "running_var" ? 1 : 0,
+      ),
+      statistic: true,
+    }));
   const layers = Array.from({ length: c.n_layer }, (_, layer) => `transformer.h.${layer}`);
   return [
     matrix("transformer.wte.weight", [c.vocab_size, C], "panels-transposed"),
@@ -80,12 +103,20 @@ export function parameterTable(c: Configuration): ParameterSpecification[] {
       vector(`${h}.mlp.c_proj.bias`, C, 0),
     ]),
     ...norm("transformer.ln_f"),
+    ...(normalization === "batchnorm" ? normNames(c).flatMap(statistics) : []),
   ];
+}
+
+/** The prefixes of the norms' tensors, in the model's order. */
+function normNames({ n_layer }: Configuration): string[] {
+  const layers = Array.from({ length: n_layer }, (_, layer) => `transformer.h.${layer}`);
+  return [...layers.flatMap((h) => [`${h}.ln_1`, `${h}.ln_2`]), "transformer.ln_f"];
 }
 
 /** The number of parameters, the tied head counted once. */
 export function parameterCount(c: Configuration): number {
-  return parameterTable(c).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
+  return parameterTable(c).filter(({ statistic }) => !statistic)
+    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
 }
 
 /** Inputs and outputs of a tensor that lives in panels. */
@@ -110,49 +141,56 @@ export function parameterMemory(
   return table.reduce((sum, p) => sum + memoryLength(p, precision), 0);
 }
 
-/** Bytes of one of AdamW's moments of all parameters. */
+/** Bytes of an optimiser's moments in memory. */
 export function momentMemory(
   table: readonly ParameterSpecification[],
+  optimizer: OptimizerName,
   format: MomentFormat,
 ): number {
   const group = momentGroup(format);
-  const length = table.reduce((sum, p) => sum + memoryLength(p, "f32", group), 0);
+  const length = table.reduce(
+    (sum, p) => sum + momentKinds(optimizer, p).length * memoryLength(p, "f32", group),
+    0,
+  );
   return momentBytes(format, length) + (format === "int8" ? length / MOMENT_BLOCK * 4 : 0);
 }
 
 /** `average` is a mean of the parameters of many steps, where a run keeps one. */
 export type ArrayKind = "parameter" | "gradient" | MomentKind | "average";
-/** AdamW's mean of the gradients, and of their squares. */
-export type MomentKind = "exp_avg" | "exp_avg_sq";
+/** The arrays that are f32 whatever the moments' format. */
+type FloatKind = Exclude<ArrayKind, MomentKind>;
 
-const isMoment = (kind: ArrayKind): kind is MomentKind =>
-  kind === "exp_avg" || kind === "exp_avg_sq";
+function isMoment(kind: ArrayKind): kind is MomentKind {
+  return kind === "exp_avg" || kind === "exp_avg_sq";
+}
 
 /** A run of tensors that are updated alike, in words of an array. */
 export interface ParameterRun {
   readonly start: number;
   readonly end: number;
-  readonly decays: boolean;
-  /** Token and position embeddings. */
-  readonly embeds: boolean;
+  readonly group: Group;
+  /** Its start within exp_avg_sq; null where the optimiser has no such moment. */
+  readonly squares: number | null;
+  /** Its tensors. */
+  readonly names: readonly string[];
 }
-
-const isEmbedding = (name: string) => /^transformer\.w[tp]e\./.test(name);
 
 interface Placed extends ParameterSpecification {
-  /** First float within each array. */
+  /** First float within each array but exp_avg_sq. */
   readonly offset: number;
+  /** First float within exp_avg_sq, which holds only the tensors that need it. */
+  readonly squares: number | null;
 }
 
-/** The model's parameters and, in training, their gradients and AdamW's two moments. */
+/** The model's parameters and, in training, their gradients and the optimiser's moments. */
 export class Parameters {
   readonly table: readonly Placed[];
-  /** Words of each array, and of the first part of it that decays. */
+  /** Words of each array, and of the first part of it that learns. */
   readonly length: number;
-  readonly decayLength: number;
+  readonly learningLength: number;
   readonly #byName: Map<string, Placed>;
-  readonly #arrays: Partial<Record<Exclude<ArrayKind, MomentKind>, Tensor>>;
-  readonly #moments: Readonly<Record<MomentKind, Moments>> | null;
+  readonly #arrays: Partial<Record<FloatKind, Tensor>>;
+  readonly #moments: Partial<Record<MomentKind, Moments>> = {};
 
   readonly precision: Precision;
   /** How the moments are stored. */
@@ -166,12 +204,20 @@ export class Parameters {
   constructor(
     readonly runtime: Runtime,
     table: readonly ParameterSpecification[],
-    { training, precision = "f32", rounded = false, moments = "f32", average = false }: {
+    {
+      training,
+      precision = "f32",
+      rounded = false,
+      moments = "f32",
+      average = false,
+      optimizer = "adamw",
+    }: {
       readonly training: boolean;
       readonly precision?: Precision;
       readonly rounded?: boolean;
       readonly moments?: MomentFormat;
       readonly average?: boolean;
+      readonly optimizer?: OptimizerName;
     },
     readonly adapters: Adapters | null = null,
   ) {
@@ -179,36 +225,44 @@ export class Parameters {
     this.moments = moments;
     this.#rounded = rounded;
     if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
-    let offset = 0, decayLength = 0;
+    if (moments !== "f32" && optimizer !== "adamw") {
+      throw new TypeError(`${optimizer} keeps no moments in ${moments}`);
+    }
+    let offset = 0, learningLength = 0, squares = 0;
     this.table = table.map((p) => {
-      const placed = { ...p, offset };
-      offset += memoryLength(p, precision, momentGroup(moments));
-      if (p.decays) decayLength = offset;
+      const hasSquares = momentKinds(optimizer, p).includes("exp_avg_sq");
+      const placed = { ...p, offset, squares: hasSquares ? squares : null };
+      const length = memoryLength(p, precision, momentGroup(moments));
+      offset += length;
+      if (hasSquares) squares += length;
+      if (!p.statistic) learningLength = offset;
       return placed;
     });
     this.length = offset;
-    this.decayLength = decayLength;
+    this.learningLength = learningLength;
     this.#byName = new Map(this.table.map((p) => [p.name, p]));
     const array = () => runtime.arena.zeros([offset]);
     this.#arrays = { parameter: array() };
-    this.#moments = null;
     if (training) {
       this.#arrays.gradient = array();
-      this.#moments = { exp_avg: this.#zeroMoments(), exp_avg_sq: this.#zeroMoments() };
+      this.#moments.exp_avg = this.#zeroMoments(learningLength);
+      if (squares > 0) this.#moments.exp_avg_sq = this.#zeroMoments(squares);
       if (average) this.#arrays.average = array();
     }
   }
 
-  #zeroMoments(): Moments {
-    const { moments: format, length, runtime: { arena } } = this;
+  #zeroMoments(length: number): Moments {
+    const { moments: format, runtime: { arena } } = this;
     const { pointer } = arena.zeros([momentBytes(format, length)], "u8");
     const scales = format === "int8" ? arena.zeros([length / MOMENT_BLOCK]).pointer : 0;
     return { format, pointer, scales };
   }
 
-  /** Whether there is such an array. */
-  has(kind: ArrayKind): boolean {
-    return isMoment(kind) ? this.#moments !== null : this.#arrays[kind] !== undefined;
+  /** Whether there is such an array, and the tensor `name` in it. */
+  has(kind: ArrayKind, name?: string): boolean {
+    const array = isMoment(kind) ? this.#moments[kind] : this.#arrays[kind];
+    if (array === undefined) return false;
+    return name === undefined || this.#offset(this.#find(name), kind) !== null;
   }
 
   /** Lets the parameters and their average change places. */
@@ -221,34 +275,37 @@ export class Parameters {
 
   /** The tensors that learn when the first layers, and with them the embeddings, are frozen; and the others. */
   runs(frozenLayers: number): { learning: ParameterRun[]; frozen: ParameterRun[] } {
-    const isFrozen = (name: string) => {
+    const isFrozen = (p: Placed) => {
       if (frozenLayers === 0) return false;
-      const layer = /^transformer\.h\.(\d+)\./.exec(name)?.[1];
+      const layer = /^transformer\.h\.(\d+)\./.exec(p.name)?.[1];
       if (layer !== undefined) return Number(layer) < frozenLayers;
-      return isEmbedding(name);
+      return groupOf(p) === "embeddings";
     };
     const learning: ParameterRun[] = [], frozen: ParameterRun[] = [];
-    this.table.forEach(({ name, offset, decays }, i) => {
-      const runs = isFrozen(name) ? frozen : learning;
+    this.table.forEach((placed, i) => {
+      const isStill = isFrozen(placed);
+      if (placed.statistic && !isStill) return;
+      const runs = isStill ? frozen : learning, { name, offset, squares } = placed;
       const end = this.table[i + 1]?.offset ?? this.length;
-      const last = runs.at(-1), embeds = isEmbedding(name);
-      const isAlike = last?.decays === decays && last.embeds === embeds;
-      if (isAlike && last.end === offset) runs.splice(-1, 1, { ...last, end });
-      else runs.push({ start: offset, end, decays, embeds });
+      const last = runs.at(-1), group = groupOf(placed);
+      if (last?.group === group && last.end === offset) {
+        runs.splice(-1, 1, { ...last, end, names: [...last.names, name] });
+      } else runs.push({ start: offset, end, group, squares, names: [name] });
     });
     return { learning, frozen };
   }
 
   /** A moment from the array's number `start` on. */
   momentsOf(kind: MomentKind, start = 0): Moments {
-    if (this.#moments === null) throw new Error(`this model was not made for training: no ${kind}`);
-    return momentsFrom(this.#moments[kind], start);
+    const moments = this.#moments[kind];
+    if (moments === undefined) throw new Error(`this model was not made for training: no ${kind}`);
+    return momentsFrom(moments, start);
   }
 
   /** Live views of a tensor's moment in int8 as it lies in memory: codes, and a scale for each 256 of them. */
   blocks(name: string, kind: MomentKind): { codes: Uint8Array; scales: Float32Array } {
     const placed = this.#find(name), { runtime } = this;
-    const { format, pointer, scales } = this.momentsOf(kind, placed.offset);
+    const { format, pointer, scales } = this.#momentsAt(placed, kind);
     if (format !== "int8") throw new TypeError(`${kind} is in ${format}, not in blocks`);
     const length = memoryLength(placed, "f32", MOMENT_BLOCK);
     return {
@@ -258,16 +315,16 @@ export class Parameters {
   }
 
   /** Byte address of a whole array of f32. */
-  array(kind: Exclude<ArrayKind, MomentKind>): number {
+  array(kind: FloatKind): number {
     const array = this.#arrays[kind];
     if (array === undefined) throw new Error(`this model was not made for training: no ${kind}`);
     return array.pointer;
   }
 
   /** A weight matrix in panels. */
-  weight(name: string, kind: Exclude<ArrayKind, MomentKind> = "parameter"): Weight {
+  weight(name: string, kind: ArrayKind = "parameter"): Weight {
     const placed = this.#find(name);
-    const weight = this.#panels(placed, this.array(kind) + placed.offset * 4);
+    const weight = this.#panels(placed, this.#address(placed, kind));
     return this.#rounded && kind === "parameter" ? { ...weight, rounded: true } : weight;
   }
 
@@ -276,11 +333,11 @@ export class Parameters {
     return { pointer, inputs, outputs, precision: this.precision };
   }
 
-  /** A tensor that lies row-major: biases, LayerNorm, positions. */
-  plain(name: string, kind: Exclude<ArrayKind, MomentKind> = "parameter"): Tensor {
-    const { offset, shape, layout } = this.#find(name);
+  /** A tensor that lies row-major: biases, norms, positions. */
+  plain(name: string, kind: FloatKind = "parameter"): Tensor {
+    const placed = this.#find(name), { shape, layout } = placed;
     if (layout !== "plain") throw new Error(`${name} lies in panels`);
-    return { pointer: this.array(kind) + offset * 4, shape, type: "f32" };
+    return { pointer: this.#address(placed, kind), shape, type: "f32" };
   }
 
   /** Seeded initial values; the gradients and moments stay as they are. */
@@ -305,7 +362,7 @@ export class Parameters {
     return this.runtime.arena.scope(() => {
       const length = memoryLength(placed, "f32", momentGroup(this.moments));
       const { pointer } = this.runtime.arena.allocate([length]);
-      const moments = this.momentsOf(kind as MomentKind, placed.offset);
+      const moments = this.#momentsAt(placed, kind as MomentKind);
       widenMoments(this.runtime, pointer, moments, length, kind === "exp_avg");
       return this.#unpack(placed, pointer);
     });
@@ -324,15 +381,9 @@ export class Parameters {
       const length = memoryLength(placed, "f32", momentGroup(this.moments));
       const { pointer } = this.runtime.arena.zeros([length]);
       this.#pack(placed, pointer, values);
-      const moments = this.momentsOf(kind as MomentKind, placed.offset);
+      const moments = this.#momentsAt(placed, kind as MomentKind);
       narrowMoments(this.runtime, moments, pointer, length, kind === "exp_avg");
     });
-  }
-
-  /** Address of a tensor; null where it is not stored as f32. */
-  #floatsAt({ offset }: Placed, kind: ArrayKind): number | null {
-    if (!isMoment(kind)) return this.array(kind) + offset * 4;
-    return this.moments === "f32" ? this.momentsOf(kind, offset).pointer : null;
   }
 
   #unpack(placed: Placed, pointer: number): Float32Array {
@@ -360,6 +411,36 @@ export class Parameters {
     const placed = this.#byName.get(name);
     if (placed === undefined) throw new ReferenceError(`the model has no tensor ${name}`);
     return placed;
+  }
+
+  /** A tensor's first float within an array, or null where the array does not hold it. */
+  #offset({ offset, squares, statistic }: Placed, kind: ArrayKind): number | null {
+    if (kind === "exp_avg_sq") return squares;
+    return kind === "exp_avg" && statistic ? null : offset;
+  }
+
+  /** The same, where the array must hold it. */
+  #start(placed: Placed, kind: ArrayKind): number {
+    const offset = this.#offset(placed, kind);
+    if (offset === null) throw new ReferenceError(`${placed.name} has no ${kind}`);
+    return offset;
+  }
+
+  #momentsAt(placed: Placed, kind: MomentKind): Moments {
+    return this.momentsOf(kind, this.#start(placed, kind));
+  }
+
+  /** Address of a tensor in an array; null where it is not stored as f32. */
+  #floatsAt(placed: Placed, kind: ArrayKind): number | null {
+    if (!isMoment(kind)) return this.array(kind) + this.#start(placed, kind) * 4;
+    const { format, pointer } = this.#momentsAt(placed, kind);
+    return format === "f32" ? pointer : null;
+  }
+
+  #address(placed: Placed, kind: ArrayKind): number {
+    const address = this.#floatsAt(placed, kind);
+    if (address === null) throw new TypeError(`${kind} is in ${this.moments}, not in f32`);
+    return address;
   }
 
   #floats(pointer: number, length: number): Float32Array {

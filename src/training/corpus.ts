@@ -20,6 +20,7 @@ import {
   type Tokenizer,
   vocabularyOf,
 } from "../tokenizer/mod.ts";
+import { learnsFromPairs } from "./preference/setting.ts";
 import type { Recipe } from "./recipe.ts";
 
 export interface Corpus {
@@ -27,6 +28,8 @@ export interface Corpus {
   readonly tokenizer: Tokenizer;
   readonly training: readonly Example[];
   readonly validation: readonly Example[];
+  /** What the training examples come from. */
+  readonly entries: readonly Entry[];
   /** Questions with their answers that nine in ten conversations stay within: what a chat may rely on. */
   readonly turns: number;
   /** What the data answer to questions of the intent "unknown", or null. */
@@ -54,10 +57,11 @@ export interface CorpusFiles {
  */
 export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer): Corpus {
   const { training: paths, skipBadLines } = files;
-  const { entries: own, skipped } = readEntries(paths, { skipBadLines });
+  const reading = { skipBadLines, pairs: learnsFromPairs(recipe) };
+  const { entries: own, skipped } = readEntries(paths, reading);
   const aside = files.validation.length === 0
     ? { entries: [], skipped: [] }
-    : readEntries(files.validation, { skipBadLines });
+    : readEntries(files.validation, reading);
   const entries = [...own, ...aside.entries];
   const leaks = recipe.splitBy === "text";
   const split = recipe.folds > 0
@@ -86,9 +90,11 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
   return {
     training: training.examples.filter(isLearnable),
     validation: validation.examples.filter(isLearnable),
+    entries: learned,
     tokenizer,
     turns: usualTurns(own),
-    doNotKnow: doNotKnow(own),
+    // The chosen of two answers to what nobody knows need not say so.
+    doNotKnow: reading.pairs ? null : doNotKnow(own),
     truncated: training.truncated + validation.truncated,
     skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
@@ -144,9 +150,10 @@ function usualTurns(entries: readonly Entry[]): number {
   return turns[Math.floor(0.9 * turns.length)] ?? 1;
 }
 
-/** Whether any token counts in the loss. */
-function isLearnable({ weights }: Example): boolean {
-  return weights.subarray(1).some((weight) => weight > 0);
+/** Whether any token counts in the loss, of both answers where there are two. */
+function isLearnable({ weights, rejected }: Example): boolean {
+  return weights.subarray(1).some((weight) => weight > 0) &&
+    (rejected === undefined || isLearnable(rejected));
 }
 
 /** A 64-bit FNV-1a hash over tokens and weights. */
@@ -156,10 +163,12 @@ function fingerprintOf(examples: readonly Example[]): string {
     low = Math.imul(low ^ value, 0x01000193) >>> 0;
     high = Math.imul(high ^ value ^ (low >>> 16), 0x01000193) >>> 0;
   };
-  for (const { tokens, weights } of examples) {
+  const addExample = ({ tokens, weights, rejected }: Example) => {
     add(tokens.length);
     tokens.forEach(add);
     weights.forEach((weight) => add(Math.round(weight * 1e6)));
-  }
+    if (rejected !== undefined) addExample(rejected);
+  };
+  examples.forEach(addExample);
   return high.toString(16).padStart(8, "0") + low.toString(16).padStart(8, "0");
 }

@@ -1,6 +1,7 @@
 // What a run tells whoever watches it.
 
 import type { Diagnosis } from "./diagnosis.ts";
+import type { PreferenceFigures } from "./preference/mod.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** Teachers are being asked, before training begins. */
@@ -27,7 +28,7 @@ export interface TaughtEvent {
 }
 
 /** After an optimiser step. */
-export interface StepEvent {
+export interface StepEvent extends PreferenceFigures {
   readonly event: "step";
   /** Counts from 1, as do epochs. */
   readonly step: number;
@@ -43,8 +44,8 @@ export interface StepEvent {
   readonly tokens_per_second: number;
 }
 
-/** After an epoch. */
-export interface EpochEvent {
+/** After an epoch; of pairs, how those set aside are ranked, or else some of those learned. */
+export interface EpochEvent extends Pick<PreferenceFigures, "pairs"> {
   readonly event: "epoch";
   readonly epoch: number;
   readonly step: number;

@@ -13,6 +13,23 @@ export type {
   TrainingEvent,
 } from "./events.ts";
 export {
+  learnsFromPairs,
+  needsReference,
+  type PairFigures,
+  type PreferenceFigures,
+  type RolloutFigures,
+  sampleAnswers,
+} from "./preference/mod.ts";
+export {
+  Judge,
+  type RewardName,
+  rewardNames,
+  rewards,
+  type RewardWeights,
+  type Score,
+  scoreOf,
+} from "./rewards/mod.ts";
+export {
   RATE_RANGE,
   rateAt,
   type RatePoint,

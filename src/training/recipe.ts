@@ -1,13 +1,24 @@
 // Recipes: every number that a run depends on, as plain data.
 
 import type { FormatChoice } from "../data/mod.ts";
-import type { LoraOptions, LoraTarget, ModelOptions, MomentFormat, Preset } from "../model/mod.ts";
+import type {
+  LoraOptions,
+  LoraTarget,
+  ModelOptions,
+  MomentFormat,
+  Normalization,
+  OptimizerName,
+  Preset,
+} from "../model/mod.ts";
+import type { PreferenceMethod } from "./preference/mod.ts";
+import type { RewardWeights } from "./rewards/mod.ts";
 
 export type ScheduleName = "constant" | "step" | "cosine" | "linear" | "wsd" | "plateau";
 
 export interface Recipe {
   /** null in a run that took its model, and so its size, from a checkpoint. */
   readonly model: Preset | null;
+  readonly normalization: Normalization;
   /** Files under data/, or the user's own. */
   readonly corpus: readonly string[];
   /** Files that are set aside as they are, beside what `validation` sets aside. */
@@ -43,12 +54,15 @@ export interface Recipe {
   /** Examples in a micro-batch, and micro-batches in a step. */
   readonly batchSize: number;
   readonly accumulate: number;
+  readonly optimizer: OptimizerName;
   readonly learningRate: number;
   /**
    * The embeddings' rate over that of all else. A word of a small corpus meets few steps and must move far in each;
    * attention that moves as far settles on single words before it knows which ones tell.
    */
   readonly embeddingRate: number;
+  /** The rate of the layers' matrices over that of all else. */
+  readonly matrixRate: number;
   /** Steps in which the rate rises from 0. */
   readonly warmupSteps: number;
   readonly schedule: ScheduleName;
@@ -65,7 +79,11 @@ export interface Recipe {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
+  /** `muon`: what each step keeps of the mean gradient. */
+  readonly momentum: number;
   readonly weightDecay: number;
+  /** The embeddings' decay over that of the matrices. */
+  readonly embeddingDecay: number;
   readonly labelSmoothing: number;
   /** Largest norm of the gradient. */
   readonly clip: number;
@@ -117,6 +135,24 @@ export interface Recipe {
   readonly moments: MomentFormat;
   /** Keeps only each layer's input for backward, and computes the rest again. */
   readonly recompute: boolean;
+  /**
+   * What the run learns by, from the model of a checkpoint: the data's own words; pairs of answers (`dpo`, `ipo`,
+   * `simpo`); or the rewards of its own answers (`grpo`).
+   */
+  readonly preference: PreferenceMethod;
+  /** `dpo`, `ipo`, `grpo`: how firmly the model is held to what it was; `simpo`: how strongly a pair pulls. */
+  readonly beta: number;
+  /** `simpo`: by how much the chosen answer's reward is to be above the other's. */
+  readonly gamma: number;
+  /** Pairs: weight of the chosen answer's mean cross-entropy. */
+  readonly sftWeight: number;
+  /** `grpo`: answers sampled to each of a batch's questions, how freely, and how long at most. */
+  readonly groupSize: number;
+  readonly rolloutTemperature: number;
+  readonly answerTokens: number;
+  /** `grpo`: what an answer is worth; fewest and most words of a good length. */
+  readonly rewards: RewardWeights;
+  readonly answerWords: readonly [least: number, most: number];
   /** What early stopping watches, and how many epochs without a better value it waits. */
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
@@ -131,6 +167,7 @@ export interface Recipe {
 /** What the recipes of the original experiment have in common. */
 const ORIGINAL = {
   model: "124m",
+  normalization: "layernorm",
   validationData: [],
   intentTokens: false,
   vocabulary: "gpt2",
@@ -145,7 +182,11 @@ const ORIGINAL = {
   share: 1,
   accumulate: 1,
   warmupSteps: 0,
+  optimizer: "adamw",
   embeddingRate: 1,
+  matrixRate: 1,
+  momentum: 0.95,
+  embeddingDecay: 1,
   schedule: "constant",
   scheduleBy: "epoch",
   scheduleFactor: 1,
@@ -177,6 +218,15 @@ const ORIGINAL = {
   precision: "f32",
   moments: "f32",
   recompute: false,
+  preference: "none",
+  beta: 0.1,
+  gamma: 0.5,
+  sftWeight: 0,
+  groupSize: 8,
+  rolloutTemperature: 1,
+  answerTokens: 64,
+  rewards: { stops: 0.5, "no-repetition": 0.5, intent: 1, length: 0.25, format: 0.25, honesty: 1 },
+  answerWords: [1, 60],
   stopOn: "never",
   patience: 0,
   seed: 42,
@@ -214,11 +264,33 @@ const ILLUMINATOR = {
   sampleEvery: 3,
 } as const satisfies Recipe;
 
+/**
+ * What learning from preferences or rewards has in common: small steps from a model that can already answer, without
+ * dropout, so that the model is compared with what it was and not with noise.
+ */
+const PREFERENCE = {
+  ...ILLUMINATOR,
+  validationData: [],
+  epochs: 1,
+  // For the small models here; one of GPT-2's size wants a tenth.
+  learningRate: 5e-5,
+  embeddingRate: 1,
+  warmupSteps: 10,
+  weightDecay: 0,
+  dropout: 0,
+  wordDropout: 0,
+  sampleEvery: 1,
+} as const satisfies Partial<Recipe>;
+
 export const recipes = {
   /** The default: as much of `illuminator` as five minutes on two cores allow. */
   quick: { ...ILLUMINATOR, share: 0.75, epochs: 1 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
+  /** From pairs of answers, which --data gives. */
+  dpo: { ...PREFERENCE, corpus: [], preference: "dpo" },
+  /** From rewards of the model's own answers. */
+  grpo: { ...PREFERENCE, preference: "grpo", beta: 0.04, batchSize: 8 },
   /** A few hundred conversations without intents: a model of a size that fits the data. */
   conversations: {
     ...ORIGINAL,
@@ -325,6 +397,11 @@ export const recipes = {
 
 export type RecipeName = keyof typeof recipes;
 
+/** A recipe that an earlier version recorded, its missing fields being what they were before they had a name. */
+export function withDefaults(recipe: Recipe): Recipe {
+  return { ...ORIGINAL, ...recipe };
+}
+
 /** The adapters that a recipe asks for. */
 export function loraOf(
   { loraRank, loraAlpha, loraTargets, loraDropout }: Recipe,
@@ -335,7 +412,7 @@ export function loraOf(
 
 /** The model that a recipe trains. */
 export function trainedModel(recipe: Recipe): ModelOptions {
-  const { precision, moments, recompute, averaging } = recipe;
-  const average = averaging !== "none";
-  return { training: true, precision, moments, recompute, average, lora: loraOf(recipe) };
+  const { precision, optimizer, moments, recompute } = recipe;
+  const average = recipe.averaging !== "none", lora = loraOf(recipe);
+  return { training: true, precision, optimizer, moments, recompute, average, lora };
 }

@@ -1,7 +1,7 @@
 // What a run knows of itself between two steps: all that continuing it needs beside the arrays.
 
 import { UserError } from "../errors.ts";
-import type { Recipe } from "./recipe.ts";
+import { type Recipe, withDefaults } from "./recipe.ts";
 
 export interface Progress {
   /** Optimiser steps done. */
@@ -26,6 +26,8 @@ export interface Progress {
   rateEpoch: number;
   /** `loss` curriculum: the model's loss of each text when the epoch began; null otherwise. */
   losses: readonly number[] | null;
+  /** Pairs: log p of the chosen and the rejected answers by the model as the run began; null otherwise. */
+  references: readonly (readonly [chosen: number, rejected: number])[] | null;
   /** Why the run is over, or null. */
   finished: "epochs" | "early-stop" | null;
   /** Seconds of training so far, over all of its parts. */
@@ -67,6 +69,7 @@ export function startOfRun(): Progress {
     rateFactor: 1,
     rateEpoch: 0,
     losses: null,
+    references: null,
     finished: null,
     seconds: 0,
   };
@@ -85,13 +88,8 @@ export function checkState(value: unknown, directory: string): RunState {
   if (!complete) {
     throw new UserError(`${directory}/training/state.json: is damaged: fields are missing`);
   }
-  const { recipe, ...rest } = state as RunState;
-  return {
-    ...rest,
-    // What runs before the field did not have.
-    recipe: { ...recipe, teachers: recipe.teachers ?? [] },
-    momentSteps: state.momentSteps ?? 0,
-  };
+  const { recipe, momentSteps = 0 } = state as RunState;
+  return { ...state as RunState, recipe: withDefaults(recipe), momentSteps };
 }
 
 /**

@@ -19,6 +19,12 @@ import type { Corpus } from "./corpus.ts";
 import { orderOf } from "./curriculum.ts";
 import { diagnose, type Diagnosis } from "./diagnosis.ts";
 import type { EpochEvent, TrainingEvent } from "./events.ts";
+import {
+  largestLesson,
+  type Lesson,
+  type PreferenceLearning,
+  preferenceOf,
+} from "./preference/mod.ts";
 import type { Recipe } from "./recipe.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { Teaching } from "./soft_targets.ts";
@@ -26,6 +32,8 @@ import { type Progress, type RunState, watch } from "./state.ts";
 
 export interface TrainOptions {
   readonly model: GPT;
+  /** The model as the run began, for recipes that hold to it while they sample. */
+  readonly reference?: GPT;
   readonly tokenizer: Tokenizer;
   readonly corpus: Corpus;
   /** What teachers say of the training texts, if there are any. */
@@ -59,7 +67,7 @@ export function stepsPerEpoch(recipe: Recipe, examples: number): number {
 /** Tokens of the largest batch that a run can meet, for foretelling its memory. */
 export function largestBatch(corpus: Corpus, recipe: Recipe): number {
   const lengths = (examples: readonly Example[]) =>
-    examples.map(({ tokens }) => tokens.length - 1).sort((a, b) => b - a);
+    examples.map((example) => largestLesson(example, recipe)).sort((a, b) => b - a);
   const validation = lengths(corpus.validation);
   const copies = recipe.rDrop > 0 ? 2 : 1;
   return Math.max(
@@ -80,15 +88,16 @@ export async function train(options: TrainOptions): Promise<void> {
   const { corpus, state, signal } = options;
   const { recipe, progress } = state;
   const steps = stepsPerEpoch(recipe, corpus.training.length);
+  const learning = preferenceOf({ ...options, recipe, progress });
   while (progress.finished === null && !signal.aborted) {
     if (progress.epochStep === 0) progress.losses = ownLosses(options);
     const order = orderOf(corpus.training, recipe, progress.epoch, progress.losses);
     while (progress.epochStep < steps && !signal.aborted) {
-      trainStep(options, order, steps);
+      await trainStep(options, order, steps, learning);
       // Lets a signal or a key arrive.
       await new Promise((turn) => setTimeout(turn, 0));
     }
-    if (progress.epochStep === steps) await endEpoch(options);
+    if (progress.epochStep === steps) await endEpoch(options, learning);
   }
   await onAverage(options, () => save(options));
   options.onEvent({
@@ -97,10 +106,13 @@ export async function train(options: TrainOptions): Promise<void> {
     seconds: progress.seconds,
     steps: progress.step,
     best: progress.best,
-    verdict: progress.finished === null ? null : verdictOf(epochsOf(options.history), {
-      recipe,
-      trainingTexts: corpus.training.length,
-    }),
+    // Losses say nothing of a run that learns by rewards.
+    verdict: progress.finished === null || recipe.preference === "grpo"
+      ? null
+      : verdictOf(epochsOf(options.history), {
+        recipe,
+        trainingTexts: corpus.training.length,
+      }),
     peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
   });
 }
@@ -119,30 +131,45 @@ function epochsOf(history: readonly string[]): EpochLosses[] {
   return history.map((line) => JSON.parse(line)).filter(({ event }) => event === "epoch");
 }
 
+/** A micro-batch of texts whose own words are learned. */
+function lessonOf(
+  own: readonly Example[],
+  microStep: number,
+  { corpus, teaching, state: { recipe, progress } }: TrainOptions,
+): Lesson {
+  // R-Drop compares two passes of each text, which differ in what is dropped.
+  const examples = recipe.rDrop > 0 ? [...own, ...own] : own;
+  const batch = collate(examples);
+  if (recipe.wordDropout > 0) {
+    hideWords(batch, examples, {
+      p: recipe.wordDropout,
+      unknown: corpus.tokenizer.special.unknown,
+      random: randomNumbers(mixedSeed(recipe.seed, progress.step, microStep)),
+    });
+  }
+  return { batch, terms: totalWeight(batch), distillation: teaching?.of(examples) };
+}
+
 /** One optimiser step over its share of the epoch's order. */
-function trainStep(options: TrainOptions, order: Int32Array, steps: number): void {
+async function trainStep(
+  options: TrainOptions,
+  order: Int32Array,
+  steps: number,
+  learning: PreferenceLearning | null,
+): Promise<void> {
   const { model, corpus, state } = options;
   const { recipe, progress } = state;
   const start = performance.now();
   const size = recipe.batchSize * recipe.accumulate;
   const chosen = order.subarray(progress.epochStep * size, (progress.epochStep + 1) * size);
-  const batches = chunks(Array.from(chosen, (i) => corpus.training[i]!), recipe.batchSize)
-    .map((own, microStep) => {
-      // R-Drop compares two passes of each text, which differ in what is dropped.
-      const examples = recipe.rDrop > 0 ? [...own, ...own] : own;
-      const batch = collate(examples);
-      if (recipe.wordDropout > 0) {
-        hideWords(batch, examples, {
-          p: recipe.wordDropout,
-          unknown: corpus.tokenizer.special.unknown,
-          random: randomNumbers(mixedSeed(recipe.seed, progress.step, microStep)),
-        });
-      }
-      return { batch, distillation: options.teaching?.of(examples) };
-    });
-  const normalizer = batches.reduce((sum, { batch }) => sum + totalWeight(batch), 0);
-  const sums = batches.map(({ batch, distillation }, microStep) =>
+  const microBatches = chunks(Array.from(chosen, (i) => corpus.training[i]!), recipe.batchSize);
+  const lessons = learning === null
+    ? microBatches.map((own, microStep) => lessonOf(own, microStep, options))
+    : await learning.prepare(microBatches, progress.step);
+  const normalizer = lessons.reduce((sum, { terms }) => sum + terms, 0);
+  const sums = lessons.map(({ batch, objective, distillation }, microStep) =>
     model.accumulate(batch, {
+      objective,
       normalizer,
       distillation,
       labelSmoothing: recipe.labelSmoothing,
@@ -187,6 +214,7 @@ function trainStep(options: TrainOptions, order: Int32Array, steps: number): voi
     learning_rate: learningRate,
     gradient_norm: gradientNorm,
     tokens_per_second: sums.targets / seconds,
+    ...learning?.figures(),
   } as const;
   // The history holds nothing that differs between two runs of the same seed.
   const { tokens_per_second: _, ...lasting } = event;
@@ -269,13 +297,16 @@ function footing({ training }: Corpus): readonly Example[] {
 }
 
 /** Closes an epoch, on the averaged weights where there are any. */
-function endEpoch(options: TrainOptions): Promise<void> {
+function endEpoch(options: TrainOptions, learning: PreferenceLearning | null): Promise<void> {
   if (options.state.recipe.averaging === "swa" && isAveraging(options)) average(options);
-  return onAverage(options, () => judgeEpoch(options));
+  return onAverage(options, () => judgeEpoch(options, learning));
 }
 
 /** Validates, decides whether to go on, keeps the best, lets the model speak. */
-async function judgeEpoch(options: TrainOptions): Promise<void> {
+async function judgeEpoch(
+  options: TrainOptions,
+  learning: PreferenceLearning | null,
+): Promise<void> {
   const { model, tokenizer, corpus, state, onEvent } = options;
   const { recipe, progress } = state;
   const start = performance.now();
@@ -284,8 +315,11 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
   const distilled = progress.epochTaught > 0
     ? { train_distillation: progress.epochDistillation / progress.epochTaught }
     : {};
-  const validation_loss = validationLoss(model, corpus.validation);
-  const learned_loss = validationLoss(model, footing(corpus))!;
+  const evaluate = (examples: readonly Example[]) =>
+    learning?.evaluate?.(examples) ?? { loss: validationLoss(model, examples), pairs: undefined };
+  const { loss: validation_loss, pairs: aside } = evaluate(corpus.validation);
+  const { loss: learned_loss, pairs: learned } = evaluate(footing(corpus));
+  const pairs = aside ?? learned;
   checkFinite("validation loss", validation_loss ?? 0, progress.step);
   closeEpoch(progress);
   const speaks = recipe.sampleEvery > 0 &&
@@ -305,14 +339,15 @@ async function judgeEpoch(options: TrainOptions): Promise<void> {
     train_loss,
     train_cross_entropy,
     ...distilled,
-    learned_loss,
+    learned_loss: learned_loss!,
     validation_loss,
     best: improved,
+    ...(pairs === undefined ? {} : { pairs }),
   };
   options.history.push(JSON.stringify(event));
   onEvent(event);
   if (diagnosis !== null) {
-    const gap = validation_loss === null ? null : validation_loss - learned_loss;
+    const gap = validation_loss === null ? null : validation_loss - learned_loss!;
     const found = { event: "diagnosis", epoch: progress.epoch, gap, ...diagnosis } as const;
     options.history.push(JSON.stringify(found));
     onEvent(found);

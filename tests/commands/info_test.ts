@@ -59,6 +59,15 @@ Deno.test("info: each way to need less memory is foretold, and 355m fits WebAsse
   assert(medium.shared_bytes < 2 ** 32 - 16 * 20 * 2 ** 20, `${medium.shared_bytes}`);
 });
 
+Deno.test("info: lion keeps a moment less than adamw, muon one less of the matrices", async () => {
+  const needed = async (optimizer: string) =>
+    JSON.parse(await printed(["--model", "124m", "--optimizer", optimizer, "--json"]));
+  const adamw = await needed("adamw"), lion = await needed("lion"), muon = await needed("muon");
+  const saved = adamw.training_bytes - lion.training_bytes;
+  assert(saved >= 4 * adamw.parameters && saved < 4.01 * adamw.parameters);
+  assertEquals(adamw.training_bytes - muon.training_bytes, 4 * 12 * 12 * 768 ** 2);
+});
+
 Deno.test("info: a table of all presets", async () => {
   const rows = (await printed([])).split("\n");
   for (const name of Object.keys(presets)) {

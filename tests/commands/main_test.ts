@@ -26,6 +26,7 @@ Deno.test("main: without a command it lists them, on standard output", async () 
       "generate",
       "eval",
       "compare",
+      "preferences",
       "check-data",
       "export",
       "import",
@@ -51,7 +52,7 @@ Deno.test("main: a user's mistake is one line on standard error and exit code 2"
     code: 2,
     stdout: "",
     stderr: "error: unknown command trian: did you mean train? " +
-      "There are train, chat, generate, eval, compare, check-data, export, import, info, bench\n",
+      "There are train, chat, generate, eval, compare, preferences, check-data, export, import, info, bench\n",
   });
   assertEquals(await run(["info", "--modle", "nano"]), {
     code: 2,
@@ -68,6 +69,7 @@ Deno.test("main: every command has --help", async () => {
       "generate",
       "eval",
       "compare",
+      "preferences",
       "check-data",
       "export",
       "import",

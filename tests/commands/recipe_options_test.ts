@@ -35,6 +35,13 @@ Deno.test("a flag changes its own field and no other", () => {
     [["--prompt-loss-weight", "0"], { promptLossWeight: 0 }],
     [["--validation", "0.2"], { validation: 0.2 }],
     [["--learning-rate", "1e-3"], { learningRate: 1e-3 }],
+    [["--normalization", "rmsnorm"], { normalization: "rmsnorm" }],
+    [["--optimizer", "muon", "--matrix-rate", "2", "--momentum", "0.9"], {
+      optimizer: "muon",
+      matrixRate: 2,
+      momentum: 0.9,
+    }],
+    [["--embedding-decay", "0"], { embeddingDecay: 0 }],
     [["--intent-tokens", "on", "--share", "0.5", "--embedding-rate", "3"], {
       intentTokens: true,
       share: 0.5,

@@ -2,5 +2,7 @@
 
 export * from "./compare.ts";
 export * from "./layers.ts";
+export * from "./norms.ts";
+export * from "./optimizers.ts";
 export * from "./training.ts";
 export * from "./distillation.ts";

@@ -111,6 +111,7 @@ export async function runTraining(
       resid_pdrop: dropout,
       embd_pdrop: dropout,
       attn_pdrop: dropout,
+      ...(recipe.normalization === "layernorm" ? {} : { normalization: recipe.normalization }),
     };
     const model = new GPT(runtime, configuration, trainedModel(recipe));
     let state: RunState = {
@@ -161,8 +162,8 @@ export async function runTraining(
     });
     const arrays = new Map<string, Float32Array>();
     for (const kind of ["parameter", "exp_avg", "exp_avg_sq", "average"] as const) {
-      if (!model.learned.has(kind)) continue;
       for (const { name } of parameterTable(configuration)) {
+        if (!model.learned.has(kind, name)) continue;
         arrays.set(`${kind} ${name}`, model.readParameter(name, kind));
       }
     }
