@@ -21,7 +21,8 @@ import { Adapters, type LoraOptions } from "./lora.ts";
 import type { Norm, NormSaved } from "./norm.ts";
 import { createNorm } from "./normalization.ts";
 import { type OptimizerName, type UpdateOptions, updateRun } from "./optimizer.ts";
-import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
+import { parameterTable } from "./parameter_table.ts";
+import { type ArrayKind, Parameters } from "./parameters.ts";
 import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
 
 /** What a model is made for. */

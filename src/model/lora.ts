@@ -12,7 +12,8 @@ import {
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import type { OptimizerName } from "./optimizer.ts";
-import { Parameters, type ParameterSpecification } from "./parameters.ts";
+import type { ParameterSpecification } from "./parameter_table.ts";
+import { Parameters } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
 /** Hugging Face's names of the layers that can have an adapter. */

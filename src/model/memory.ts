@@ -6,7 +6,7 @@ import type { ModelOptions } from "./gpt.ts";
 import { HEAD_ROWS } from "./head.ts";
 import { adapterTable } from "./lora.ts";
 import { muonScratch } from "./muon.ts";
-import { momentMemory, parameterMemory, parameterTable } from "./parameters.ts";
+import { momentMemory, parameterMemory, parameterTable } from "./parameter_table.ts";
 
 /** A model, and the tokens of its largest batch, or for generation of its cache. */
 export interface MemoryOptions extends ModelOptions {

@@ -37,10 +37,6 @@ export {
   OPTIMIZERS,
   type UpdateOptions,
 } from "./optimizer.ts";
-export {
-  type ArrayKind,
-  parameterCount,
-  type ParameterSpecification,
-  parameterTable,
-} from "./parameters.ts";
+export { parameterCount, type ParameterSpecification, parameterTable } from "./parameter_table.ts";
+export type { ArrayKind } from "./parameters.ts";
 export type { Batch, DropoutSeed } from "./pass.ts";

@@ -2,7 +2,8 @@
 
 import { adamw, lion } from "../kernels/mod.ts";
 import { muonUpdate } from "./muon.ts";
-import type { ParameterRun, Parameters, ParameterSpecification } from "./parameters.ts";
+import type { ParameterSpecification } from "./parameter_table.ts";
+import type { ParameterRun, Parameters } from "./parameters.ts";
 import { streamKeys } from "./random.ts";
 
 /**

@@ -1,6 +1,7 @@
 // What info prints, as a person and as a program read it.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
 import { presets } from "../../src/model/mod.ts";
 import { run } from "../../src/commands/info.ts";
 
@@ -66,6 +67,11 @@ Deno.test("info: lion keeps a moment less than adamw, muon one less of the matri
   const saved = adamw.training_bytes - lion.training_bytes;
   assert(saved >= 4 * adamw.parameters && saved < 4.01 * adamw.parameters);
   assertEquals(adamw.training_bytes - muon.training_bytes, 4 * 12 * 12 * 768 ** 2);
+  assertThrows(
+    () => run(["--optimizer", "muon", "--moments", "bf16"]),
+    UserError,
+    "--moments bf16 is for --optimizer adamw; with muon leave --moments out",
+  );
 });
 
 Deno.test("info: a table of all presets", async () => {

@@ -7,7 +7,8 @@ import {
   GPT,
   memoryEstimate,
   type ModelOptions,
-  MOMENT_FORMATS,
+  type Normalization,
+  NORMALIZATIONS,
   presets,
 } from "../../src/model/mod.ts";
 import { assertCloseInNorm } from "../reference/compare.ts";
@@ -27,23 +28,32 @@ const BATCH = {
   offsets: Int32Array.from([0, 1, 41, 50]),
 };
 const PASS = { normalizer: N, labelSmoothing: 0.1, seed: 7, step: 3, microStep: 1 };
+const UPDATE = {
+  ...{ learningRate: 1e-3, weightDecay: 0.01, clip: 1, step: 1 },
+  ...{ beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+};
 
 const runtimes = await Promise.all(
   [1, 2].map((threads) => Runtime.start({ threads, kernel: "6x8" })),
 );
 Deno.test.afterAll(() => runtimes.forEach((runtime) => runtime.close()));
 
+interface TestOptions extends Partial<ModelOptions> {
+  readonly normalization?: Normalization;
+}
+
 /** Works on a model that begins as `seed` 5 has it. */
-function onModel<T>(options: Partial<ModelOptions>, work: (model: GPT) => T, threads = 1): T {
-  const runtime = runtimes[threads - 1]!;
+function onModel<T>(options: TestOptions, work: (model: GPT) => T, threads = 1): T {
+  const runtime = runtimes[threads - 1]!, { normalization = "layernorm", ...made } = options;
   return runtime.arena.scope(() => {
-    const model = new GPT(runtime, CONFIGURATION, { training: true, ...options });
+    const configuration = { ...CONFIGURATION, normalization };
+    const model = new GPT(runtime, configuration, { training: true, ...made });
     if (model.parameters.precision === "f32") model.initialize(5);
     return work(model);
   });
 }
 
-/** Every gradient by name, and the loss. */
+/** Every gradient by name, batch statistics among them, and the loss. */
 function gradients(model: GPT, layerDrop = 0): Map<string, Float32Array> {
   const { loss } = model.accumulate(BATCH, { ...PASS, layerDrop });
   return new Map([
@@ -61,10 +71,11 @@ function assertSame(actual: Map<string, Float32Array>, expected: Map<string, Flo
 }
 
 for (const precision of ["f32", "bf16"] as const) {
-  Deno.test(`recompute, ${precision}: gradients have the bytes of a run that keeps everything, with dropout, with layers left out, with adapters, on 1 and 2 threads`, () => {
+  Deno.test(`recompute, ${precision}: gradients have the bytes of a run that keeps everything, with every norm, with dropout, with layers left out, with adapters, on 1 and 2 threads`, () => {
     const lora = { rank: 3, alpha: 6, targets: ["c_attn", "c_fc"], dropout: 0.2 } as const;
+    const norms = NORMALIZATIONS.map((normalization) => ({ normalization }));
     for (const layerDrop of [0, 0.4]) {
-      for (const more of [{}, { lora }]) {
+      for (const more of [...norms, { lora }]) {
         const run = (recompute: boolean, threads = 1) =>
           onModel({ precision, recompute, ...more }, (m) => gradients(m, layerDrop), threads);
         const kept = run(false);
@@ -118,17 +129,33 @@ function roundedToBf16(x: number): number {
   return word.getFloat32(0);
 }
 
-Deno.test("int8 is no precision to train in", () => {
+Deno.test("int8 is no precision to train in, and no format for what Lion and Muon keep", () => {
   onModel({ training: false }, ({ runtime }) => {
-    const options = { training: true, precision: "int8" } as const;
-    assertThrows(() => new GPT(runtime, CONFIGURATION, options), TypeError, "int8 is not trained");
+    const refused = (options: Partial<ModelOptions>, message: string) =>
+      assertThrows(
+        () => new GPT(runtime, CONFIGURATION, { training: true, ...options }),
+        TypeError,
+        message,
+      );
+    refused({ precision: "int8" }, "int8 is not trained");
+    refused({ optimizer: "lion", moments: "int8" }, "lion keeps no moments in int8");
+    refused({ optimizer: "muon", moments: "bf16" }, "muon keeps no moments in bf16");
   });
 });
 
+/** What a model keeps beside its parameters. */
+const KEPT: Partial<ModelOptions>[] = [
+  { moments: "f32", average: true },
+  { moments: "bf16" },
+  { moments: "int8" },
+  { optimizer: "lion" },
+  { optimizer: "muon" },
+];
+
 for (const precision of ["f32", "bf16"] as const) {
   for (const recompute of [false, true]) {
-    for (const moments of MOMENT_FORMATS) {
-      const options = { precision, recompute, moments, training: true, average: moments === "f32" };
+    for (const kept of KEPT) {
+      const options = { precision, recompute, ...kept, training: true };
       Deno.test(`memoryEstimate: within 5 % of what a step and saving use, ${JSON.stringify(options)}`, async () => {
         const configuration = { ...presets.nano, vocab_size: 500, n_embd: 128, n_layer: 6 };
         const runtime = await Runtime.start({ threads: 1, kernel: "6x8" });
@@ -138,6 +165,7 @@ for (const precision of ["f32", "bf16"] as const) {
           const tokens = randomIntegers(T, 500, 1), positions = tokens.map((_, i) => i);
           const batch = { tokens, targets: tokens, positions, offsets: Int32Array.of(0, T) };
           model.accumulate(batch, { ...PASS, normalizer: T });
+          model.update(UPDATE);
           model.learned.read("transformer.wte.weight", "exp_avg");
           const used = runtime.arena.highest - start;
           const foretold = memoryEstimate(configuration, { ...options, tokens: T });

@@ -65,6 +65,24 @@ for (const moments of ["bf16", "int8"] as const) {
   });
 }
 
+const COMBINED: Record<string, Partial<Recipe>> = {
+  "moments in int8 beside batchnorm's statistics": { normalization: "batchnorm", moments: "int8" },
+  "bf16 and muon": { normalization: "rmsnorm", optimizer: "muon", precision: "bf16" },
+  "bf16 and lion": { optimizer: "lion", learningRate: 1e-4, precision: "bf16" },
+};
+
+for (const [name, recipe] of Object.entries(COMBINED)) {
+  Deno.test(`${name}: stopped and resumed, on 1 and 2 threads and with recompute, a run ends with the same bytes`, async () => {
+    const whole = await run(recipe);
+    const parts = await withDirectory(async (directory) => {
+      await runTraining(directory, { recipe, stopAfter: 3 });
+      return await runTraining(directory, { recipe, resume: true });
+    });
+    assertSame(parts, whole);
+    assertSame(await run({ ...recipe, recompute: true }, 2), whole);
+  });
+}
+
 Deno.test("moments are saved as they are stored, checked on loading, and refused where they cannot go on", () =>
   withDirectory(async (directory) => {
     const last = `${directory}/run/last`, path = `${last}/training/optimizer.safetensors`;
