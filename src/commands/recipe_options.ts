@@ -234,6 +234,13 @@ export const RECIPE_OPTIONS = {
     help: "which texts come first: short ones, those of frequent words, or easy ones by their loss",
   },
   "curriculum-epochs": { type: "integer", minimum: 1, help: "epochs until all texts are in" },
+  "answer-share": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    help:
+      "with --intent-tokens: share of the questions from which the answer is learned too, not only the intent",
+  },
   "word-dropout": {
     type: "number",
     minimum: 0,

@@ -43,6 +43,28 @@ export function collate(examples: readonly Example[]): RaggedBatch {
 }
 
 /**
+ * Cuts examples behind the token of their intent, but for a share of them, drawn at random: an answer that belongs to
+ * many questions is learned from some of them, what each question asks for from all. Others stay as they are.
+ */
+export function cutAnswers(
+  examples: readonly Example[],
+  share: number,
+  random: () => number,
+): Example[] {
+  return examples.map((example) => {
+    const { decision, tokens, weights, user } = example;
+    if (decision === undefined || random() < share) return example;
+    const end = decision + 1;
+    return {
+      ...example,
+      tokens: tokens.subarray(0, end),
+      weights: weights.subarray(0, end),
+      user: user.subarray(0, end),
+    };
+  });
+}
+
+/**
  * Hides tokens of what the user says from the model, each with probability p, as unknown ones; what is to be
  * predicted stays. The batch must be made of these examples.
  */

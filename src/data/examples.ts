@@ -18,6 +18,8 @@ export interface Example {
   readonly weights: Float32Array;
   /** 1 where a token is what the user says. */
   readonly user: Uint8Array;
+  /** Where the token of the last question's intent is, with which the answer is decided; absent if there is none. */
+  readonly decision?: number;
   /** Index of the entry that it came from. */
   readonly entry: number;
   /** null for plain text. */
@@ -122,11 +124,13 @@ function exampleOf(
 ) {
   const { promptLossWeight } = options;
   const tokens: number[] = [], weights: number[] = [], users: number[] = [];
+  let decision: number | undefined;
   // The last answer begins with what its question wants to know, where the tokenizer has a token for it.
   const named = intent === undefined ? undefined : tokenizer.intents?.get(intent);
   const last = named === undefined ? -1 : segments.findLastIndex(({ answer }) => answer);
   for (const [i, { text, answer, user }] of segments.entries()) {
     const own = tokenizer.encode(text);
+    if (i === last) decision = tokens.length;
     for (const token of i === last ? [named!, ...own] : own) {
       tokens.push(token);
       weights.push(answer ? 1 : promptLossWeight);
@@ -142,6 +146,7 @@ function exampleOf(
     tokens: Int32Array.from(tokens.slice(0, options.maxTokens)),
     weights: Float32Array.from(weights.slice(0, options.maxTokens)),
     user: Uint8Array.from(users.slice(0, options.maxTokens)),
+    decision: decision !== undefined && decision < options.maxTokens ? decision : undefined,
     truncated: tokens.length > options.maxTokens,
   };
 }

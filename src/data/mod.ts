@@ -1,6 +1,13 @@
 // The data pipeline: files to entries, entries to examples, examples to batches.
 
-export { batchesOf, collate, hideWords, type RaggedBatch, totalWeight } from "./batch.ts";
+export {
+  batchesOf,
+  collate,
+  cutAnswers,
+  hideWords,
+  type RaggedBatch,
+  totalWeight,
+} from "./batch.ts";
 export {
   type CorpusFile,
   type CurationOptions,

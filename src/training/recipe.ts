@@ -31,6 +31,11 @@ export interface Recipe {
    */
   readonly intentTokens: boolean;
   readonly vocabulary: "gpt2" | "corpus";
+  /**
+   * With intents' tokens: share of the questions, drawn anew each epoch, from which the answer is learned too, and not only
+   * which intent it is. A hundred questions with one answer need not teach its words a hundred times.
+   */
+  readonly answerShare: number;
   /** Longest example in tokens, the end-of-text token counted. */
   readonly maxTokens: number;
   /** Whether texts end in the end-of-text token. Without it a model never learns to stop. */
@@ -171,6 +176,7 @@ const ORIGINAL = {
   validationData: [],
   intentTokens: false,
   vocabulary: "gpt2",
+  answerShare: 1,
   endOfText: true,
   augment: false,
   keywordQuestions: 0,

@@ -118,18 +118,21 @@ export class Teaching {
     }
   }
 
-  /** What is said of the batch that is collated from these examples. */
-  of(examples: readonly Example[]): Distillation {
+  /**
+   * What is said of the batch that is collated from these examples.
+   * @param whole the texts that they are the beginnings of, where their ends were cut
+   */
+  of(examples: readonly Example[], whole = examples): Distillation {
     const { first, tokens, probabilities, rests } = this.targets;
     const N = examples.reduce((sum, example) => sum + example.tokens.length - 1, 0);
     /** The row of each of the batch's tokens, or -1. */
     const rows = new Int32Array(N).fill(-1);
     let offset = 0;
-    for (const example of examples) {
-      const start = this.#starts.get(example)!;
+    examples.forEach((example, e) => {
+      const start = this.#starts.get(whole[e]!)!;
       placesOf(example).forEach((place, i) => rows[offset + place - 1] = start + i);
       offset += example.tokens.length - 1;
-    }
+    });
     const own = new Int32Array(N + 1);
     rows.forEach((row, n) => own[n + 1] = own[n]! + (row < 0 ? 0 : first[row + 1]! - first[row]!));
     const targets = {

@@ -3,7 +3,14 @@
 import { type EpochLosses, verdictOf } from "./verdict.ts";
 import process from "node:process";
 import { saveCheckpoint } from "../checkpoint/mod.ts";
-import { batchesOf, collate, type Example, hideWords, totalWeight } from "../data/mod.ts";
+import {
+  batchesOf,
+  collate,
+  cutAnswers,
+  type Example,
+  hideWords,
+  totalWeight,
+} from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import { generateBatch, GREEDY } from "../generation/mod.ts";
 import { emptySums, type GPT, type LossSums } from "../model/mod.ts";
@@ -137,17 +144,16 @@ function lessonOf(
   microStep: number,
   { corpus, teaching, state: { recipe, progress } }: TrainOptions,
 ): Lesson {
+  const random = randomNumbers(mixedSeed(recipe.seed, progress.step, microStep));
+  const cut = recipe.answerShare < 1 ? cutAnswers(own, recipe.answerShare, random) : own;
   // R-Drop compares two passes of each text, which differ in what is dropped.
-  const examples = recipe.rDrop > 0 ? [...own, ...own] : own;
-  const batch = collate(examples);
+  const twice = <T>(texts: readonly T[]) => recipe.rDrop > 0 ? [...texts, ...texts] : texts;
+  const examples = twice(cut), batch = collate(examples);
   if (recipe.wordDropout > 0) {
-    hideWords(batch, examples, {
-      p: recipe.wordDropout,
-      unknown: corpus.tokenizer.special.unknown,
-      random: randomNumbers(mixedSeed(recipe.seed, progress.step, microStep)),
-    });
+    const { unknown } = corpus.tokenizer.special;
+    hideWords(batch, examples, { p: recipe.wordDropout, unknown, random });
   }
-  return { batch, terms: totalWeight(batch), distillation: teaching?.of(examples) };
+  return { batch, terms: totalWeight(batch), distillation: teaching?.of(examples, twice(own)) };
 }
 
 /** One optimiser step over its share of the epoch's order. */

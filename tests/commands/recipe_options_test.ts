@@ -42,11 +42,15 @@ Deno.test("a flag changes its own field and no other", () => {
       momentum: 0.9,
     }],
     [["--embedding-decay", "0"], { embeddingDecay: 0 }],
-    [["--intent-tokens", "on", "--share", "0.5", "--embedding-rate", "3"], {
-      intentTokens: true,
-      share: 0.5,
-      embeddingRate: 3,
-    }],
+    [
+      ["--intent-tokens", "on", "--share", "0.5", "--embedding-rate", "3", "--answer-share", "0.2"],
+      {
+        intentTokens: true,
+        share: 0.5,
+        embeddingRate: 3,
+        answerShare: 0.2,
+      },
+    ],
     [["--schedule", "linear", "--schedule-by", "step"], { schedule: "linear", scheduleBy: "step" }],
     [["--warmup-steps", "7"], { warmupSteps: 7 }],
     [["--stop-on", "training", "--patience", "2"], { stopOn: "training", patience: 2 }],

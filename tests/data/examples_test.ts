@@ -142,3 +142,18 @@ Deno.test("copies carry the entry that they came from, and only the chosen entri
   const { examples } = makeExamples(entries, [2, 0], tokenizer, { ...OPTIONS, augment: true });
   assertEquals(examples.map(({ entry }) => entry), [2, 2, 2, 0, 0, 0]);
 });
+
+Deno.test("an answer is decided by the token of its intent, where the tokenizer has one and it fits", () => {
+  const entries = [{ ...conversation("a", "b"), intent: "letters" }, conversation("c", "d")];
+  const own = new CompactTokenizer(
+    tokenizer,
+    vocabularyOf(["Human: a\nAssistant: b"], tokenizer),
+    ["letters"],
+  );
+  const { examples } = makeExamples(entries as Entry[], [0, 1], own, OPTIONS);
+  const { decision, tokens } = examples[0]!;
+  assertEquals(tokens[decision!], own.intents.get("letters"));
+  assertEquals(examples[1]!.decision, undefined);
+  const cut = makeExamples(entries as Entry[], [0], own, { ...OPTIONS, maxTokens: decision! });
+  assertEquals(cut.examples[0]!.decision, undefined);
+});

@@ -1,7 +1,7 @@
 // What works against overfitting, each against its formula, and all of it through a stop and a resumption.
 
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { type Entry, type Example, foldOf, hideWords } from "../../src/data/mod.ts";
+import { cutAnswers, type Entry, type Example, foldOf, hideWords } from "../../src/data/mod.ts";
 import { Runtime } from "../../src/kernels/mod.ts";
 import { GPT, presets } from "../../src/model/mod.ts";
 import { randomNumbers } from "../../src/random.ts";
@@ -137,6 +137,21 @@ Deno.test("word dropout: hides so many of the user's tokens from the model, no t
   });
   // 800 tokens, four standard deviations: 4 * sqrt(800 * 0.3 * 0.7) = 52.
   assert(Math.abs(hidden - 240) < 52, String(hidden));
+});
+
+Deno.test("answer share: so many answers are learned, of the others the intent alone; what has no intent stays", () => {
+  const decided = { ...example([1, 2, 3, 4, 5, 6, 7]), decision: 4 };
+  const plain = example([1, 2, 3]);
+  const random = randomNumbers(5);
+  const cut = cutAnswers([...Array.from({ length: 1000 }, () => decided), plain], 0.25, random);
+  assertEquals(cut.at(-1), plain);
+  const whole = cut.slice(0, -1).filter((text) => text === decided).length;
+  // Four standard deviations: 4 * sqrt(1000 * 0.25 * 0.75) = 55.
+  assert(Math.abs(whole - 250) < 55, String(whole));
+  const short = cut.find(({ tokens }) => tokens.length < 7)!;
+  assertEquals([...short.tokens], [1, 2, 3, 4, 5]);
+  assertEquals([short.weights.length, short.user.length], [5, 5]);
+  assertEquals(collate([short]).targets.at(-1), 5);
 });
 
 const configuration = { ...presets.nano, vocab_size: 50, n_embd: 16, n_head: 2, n_positions: 16 };
