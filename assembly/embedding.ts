@@ -1,7 +1,7 @@
 // Token and position embeddings, and the moving of rows. The token table is the tied head's weight
 // W [C, V] in panels [ceil(V / 16), C, 16]; positions are row-major [n_positions, C].
 
-import { panelBytesBf16, panelBytesInt8, valueBf16, valueInt8 } from "./quantize";
+import { panelBytesBf16, panelBytesInt8, roundBf16, valueBf16, valueInt8 } from "./quantize";
 
 // @ts-ignore: decorator
 @inline
@@ -27,6 +27,30 @@ export function embedding_forward(
     const row = out + <usize> n * bytes;
     for (let at: usize = 0; at < bytes; at += 4) {
       store<f32>(row + at, load<f32>(token) + load<f32>(position + at));
+      token += 64;
+    }
+  }
+}
+
+/** As embedding_forward, each element of the token table rounded to bf16. */
+export function embedding_rounded(
+  start: i32,
+  end: i32,
+  out: usize,
+  tokens: usize,
+  positions: usize,
+  tokenTable: usize,
+  positionTable: usize,
+  channels: i32,
+): void {
+  const bytes = <usize> (channels << 2);
+  for (let n = start; n < end; n++) {
+    let token = tokenColumn(tokenTable, load<i32>(tokens + <usize> (n << 2)), channels);
+    const position = positionTable + <usize> load<i32>(positions + <usize> (n << 2)) * bytes;
+    const row = out + <usize> n * bytes;
+    for (let at: usize = 0; at < bytes; at += 4) {
+      const value = f32x4.extract_lane(roundBf16(v128.load32_splat(token)), 0);
+      store<f32>(row + at, value + load<f32>(position + at));
       token += 64;
     }
   }

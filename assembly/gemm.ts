@@ -2,7 +2,7 @@
 // takes column panels of C; it packs the B that it needs into its own scratch, block by block.
 
 import { packColumns, packColumnsTransposed, packWeightTransposed } from "./pack";
-import { widenBf16, widenInt8 } from "./quantize";
+import { roundRows, widenBf16, widenInt8 } from "./quantize";
 import { tile, TILE_COLUMNS, TILE_ROWS } from "./tile";
 
 /** Depth of a block: a B panel of 384 x 16 floats (24 KB) and an A panel (9 KB) share the L1 cache. */
@@ -22,6 +22,10 @@ const B_TRANSPOSED: i32 = 2; // row-major [n, depth]
 const B_WEIGHT_TRANSPOSED: i32 = 3; // the weight W [n, depth] in panels [ceil(depth / 16), n, 16]
 const B_PANELS_BF16: i32 = 4; // see quantize; DEPTH_BLOCK is a multiple of its groups
 const B_PANELS_INT8: i32 = 5;
+// As B_PANELS and B_WEIGHT_TRANSPOSED, each element rounded to bf16 on its way. A bf16 copy of the weights would take
+// half as much memory again, and have to be made anew after every step of the optimiser.
+const B_PANELS_ROUNDED: i32 = 6;
+const B_WEIGHT_TRANSPOSED_ROUNDED: i32 = 7;
 
 // This thread's scratch, from its pointer on: 64 bytes of zeros, a tile for edges, room for B.
 let zeros: usize = 0;
@@ -62,12 +66,14 @@ function packPanel(
       depth,
       columns,
     );
-  } else if (kind == B_WEIGHT_TRANSPOSED) {
+  } else if (kind == B_WEIGHT_TRANSPOSED || kind == B_WEIGHT_TRANSPOSED_ROUNDED) {
     packWeightTransposed(target, b, stride, column, columns, k, depth);
+    if (kind == B_WEIGHT_TRANSPOSED_ROUNDED) roundRows(target, target, depth);
   } else {
     const panel = b + <usize> (column >> 4) * stride;
     if (kind == B_PANELS_BF16) widenBf16(target, panel, k, depth);
-    else widenInt8(target, panel, k, depth);
+    else if (kind == B_PANELS_INT8) widenInt8(target, panel, k, depth);
+    else roundRows(target, panel + <usize> (k << 6), depth);
   }
 }
 

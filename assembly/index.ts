@@ -11,6 +11,7 @@ export {
   embedding_bf16,
   embedding_forward,
   embedding_int8,
+  embedding_rounded,
   gather_rows,
   scatter_rows,
 } from "./embedding";
@@ -20,6 +21,7 @@ export { gemv, gemv_bf16, gemv_int8 } from "./gemv";
 export { layernorm_backward, layernorm_backward_parameters, layernorm_forward } from "./layernorm";
 export { lion } from "./lion";
 export { fma_peak, memory_read } from "./measure";
+export { adamw_bf16, adamw_int8, narrow_moments, widen_moments } from "./moments";
 export { muon_momentum, muon_polynomial, muon_scale, muon_step } from "./muon";
 export {
   from_panels,

@@ -1,4 +1,5 @@
-// Weights for generation in fewer bits. Both formats keep the panels of 16 outputs in one sequential stream.
+// Weights in fewer bits, for generation, and f32 weights that are read as if they were bf16, in training with mixed
+// precision. Both formats keep the panels of 16 outputs in one sequential stream.
 //
 //   bf16: a panel is [in] rows of two vectors. A lane holds column i in its low half and i + 8 in its high
 //         half, so that a shift and a mask widen both vectors alike, which V8's revectoriser can pair.
@@ -45,7 +46,7 @@ export function highBf16(v: v128): v128 {
 /** Four floats, each rounded to the nearest bf16 (ties to even), in the high halves. NaN stays NaN. */
 // @ts-ignore: decorator
 @inline
-function roundBf16(v: v128): v128 {
+export function roundBf16(v: v128): v128 {
   const odd = v128.and(i32x4.shr_u(v, 16), i32x4.splat(1));
   const rounded = i32x4.add(i32x4.add(v, i32x4.splat(0x7fff)), odd);
   const quiet = v128.or(v, i32x4.splat(0x00400000));
@@ -55,7 +56,7 @@ function roundBf16(v: v128): v128 {
 /** Two vectors of bf16 in high halves as one: a in the low halves, b in the high ones. */
 // @ts-ignore: decorator
 @inline
-function pairBf16(a: v128, b: v128): v128 {
+export function pairBf16(a: v128, b: v128): v128 {
   return v128.or(i32x4.shr_u(a, 16), b);
 }
 
@@ -72,6 +73,19 @@ export function narrow_bf16(start: i32, end: i32, to: usize, from: usize, inputs
     );
     source += 64;
     target += 32;
+  }
+}
+
+/** Rows of sixteen floats, each rounded to the nearest bf16 but kept as f32 (target may be source). */
+export function roundRows(target: usize, source: usize, rows: i32): void {
+  for (const end = target + <usize> (rows << 6); target < end; target += 64) {
+    const a = v128.load(source), b = v128.load(source, 16);
+    const c = v128.load(source, 32), d = v128.load(source, 48);
+    v128.store(target, roundBf16(a));
+    v128.store(target, roundBf16(b), 16);
+    v128.store(target, roundBf16(c), 32);
+    v128.store(target, roundBf16(d), 48);
+    source += 64;
   }
 }
 
@@ -194,10 +208,8 @@ export function widenInt8(target: usize, panel: usize, k: i32, depth: i32): void
 
 /** Panels [start, end) of a bf16 weight back to f32 panels. */
 export function widen_bf16(start: i32, end: i32, to: usize, from: usize, inputs: i32): void {
-  for (let panel = start; panel < end; panel++) {
-    const target = to + <usize> panel * <usize> (inputs << 6);
-    widenBf16(target, from + <usize> panel * panelBytesBf16(inputs), 0, inputs);
-  }
+  const first = start * inputs;
+  widenBf16(to + (<usize> first << 6), from + (<usize> first << 5), 0, (end - start) * inputs);
 }
 
 /** Panels [start, end) of an int8 weight back to f32 panels. */

@@ -2,11 +2,9 @@
 
 import { UserError } from "../errors.ts";
 import {
-  type ArrayKind,
   type Configuration,
   type GPT,
   type MomentKind,
-  MOMENTS,
   type Normalization,
   NORMALIZATIONS,
   parameterTable,
@@ -21,7 +19,8 @@ import {
 } from "../tokenizer/mod.ts";
 import { writeAdapter } from "./adapter.ts";
 import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
-import { isFile, readJson } from "./files.ts";
+import { readJson } from "./files.ts";
+import { writeMoments, writeStates } from "./moments.ts";
 import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 
 /** What we add to Hugging Face's configuration, under `illuminator`. */
@@ -60,7 +59,7 @@ export interface SaveOptions {
 }
 
 const CONFIG = "config.json", MODEL = "model.safetensors";
-const OPTIMIZER = "training/optimizer.safetensors", STATE = "training/state.json";
+const STATE = "training/state.json";
 const HISTORY = "training/history.jsonl";
 
 /** Replaces the checkpoint in `directory` as a whole. */
@@ -72,33 +71,11 @@ export function saveCheckpoint(directory: string, model: GPT, options: SaveOptio
       if (model.parameters.adapters !== null) writeAdapter(temporary, model, options.base ?? "");
       if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
-      const { learned } = model;
-      writeStates(temporary, statesOf(model), (kind, name) => learned.read(name, kind));
+      writeStates(temporary, model.learned);
       writeFlushed(`${temporary}/${STATE}`, JSON.stringify(training.state, null, 2) + "\n");
       writeFlushed(`${temporary}/${HISTORY}`, training.history);
     },
   });
-}
-
-/** A tensor beside the parameter of its name. */
-interface State<K extends ArrayKind> {
-  readonly kind: K;
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
-/** Writes training/optimizer.safetensors, whose directory there must be. */
-function writeStates<K extends ArrayKind>(
-  temporary: string,
-  states: readonly State<K>[],
-  read: (kind: K, name: string, shape: readonly number[]) => Float32Array,
-): void {
-  const tensors = states.map(({ kind, name, shape }) => ({
-    name: `${kind}.${name}`,
-    shape,
-    values: () => read(kind, name, shape),
-  }));
-  writeSafetensors(`${temporary}/${OPTIMIZER}`, tensors);
 }
 
 /** Where saved weights come from. */
@@ -129,10 +106,7 @@ export function saveWeights(
     writeSafetensors(`${temporary}/${MODEL}`, tensors, options.type === "bf16" ? "BF16" : "F32");
     if (source.moments !== undefined) {
       Deno.mkdirSync(`${temporary}/training`);
-      const states = MOMENTS.flatMap((kind) =>
-        parameterTable(configuration).map(({ name, shape }) => ({ kind, name, shape }))
-      );
-      writeStates(temporary, states, source.moments);
+      writeMoments(temporary, parameterTable(configuration), source.moments);
     }
     source.beside?.(temporary);
     // Last: a directory with a configuration is complete.
@@ -304,39 +278,6 @@ export function loadParameters(directory: string, model: GPT): void {
   using file = new SafetensorsFile(`${directory}/${MODEL}`);
   for (const { name, shape } of parameterTable(model.configuration)) {
     model.writeParameter(name, "parameter", file.read(name, shape));
-  }
-}
-
-/** The optimiser's moments, and the average of the parameters where a run keeps one. */
-function statesOf(
-  { learned }: GPT,
-  kinds: readonly ArrayKind[] = [...MOMENTS, "average"],
-): State<ArrayKind>[] {
-  return kinds.flatMap((kind) =>
-    learned.table.filter(({ name }) => learned.has(kind, name))
-      .map(({ name, shape }) => ({ kind, name, shape }))
-  );
-}
-
-/** Whether a checkpoint holds moments to go on with. */
-export function hasMoments(directory: string): boolean {
-  return isFile(`${directory}/${OPTIMIZER}`);
-}
-
-/** Reads what a run goes on with: the optimiser's moments, and the average. */
-export function loadStates(directory: string, model: GPT): void {
-  load(directory, model, statesOf(model));
-}
-
-/** Reads the optimiser's moments alone. */
-export function loadMoments(directory: string, model: GPT): void {
-  load(directory, model, statesOf(model, MOMENTS));
-}
-
-function load(directory: string, { learned }: GPT, states: readonly State<ArrayKind>[]): void {
-  using file = new SafetensorsFile(`${directory}/${OPTIMIZER}`);
-  for (const { kind, name, shape } of states) {
-    learned.write(name, kind, file.read(`${kind}.${name}`, shape));
   }
 }
 

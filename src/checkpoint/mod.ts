@@ -2,10 +2,7 @@
 
 export {
   type CheckpointInfo,
-  hasMoments,
-  loadMoments,
   loadParameters,
-  loadStates,
   type Metadata,
   readCheckpointInfo,
   readTraining,
@@ -33,3 +30,4 @@ export {
   readWeightsInfo,
   Weights,
 } from "./weights.ts";
+export { hasMoments, loadMoments, loadStates } from "./moments.ts";

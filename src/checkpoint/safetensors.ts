@@ -27,11 +27,17 @@ export interface TensorEntry {
   readonly checksum?: string;
 }
 
-/** A tensor of whole numbers to be written, which stay such. */
+/** A tensor to be written that may have a number format of its own. */
+export interface FloatSource extends TensorSource {
+  readonly type?: "F32" | "BF16";
+}
+
+/** A tensor of whole numbers to be written, which stay such: I32, or bytes. */
 export interface IntegerSource {
   readonly name: string;
   readonly shape: readonly number[];
-  integers(): Int32Array;
+  readonly type?: "I32" | "U8";
+  integers(): Int32Array | Uint8Array;
 }
 
 /** The specification's own limit. */
@@ -46,7 +52,7 @@ const checksumOf = (bytes: Uint8Array) => crc32(bytes).toString(16).padStart(DIG
 /** Writes tensors as f32 or rounded to bf16, with checksums and what `metadata` says, and flushes the file. */
 export function writeSafetensors(
   path: string,
-  tensors: readonly (TensorSource | IntegerSource)[],
+  tensors: readonly (FloatSource | IntegerSource)[],
   type: "F32" | "BF16" = "F32",
   metadata: Readonly<Record<string, string>> = {},
 ): void {
@@ -57,7 +63,8 @@ export function writeSafetensors(
   };
   let offset = 0;
   for (const tensor of tensors) {
-    const { name, shape } = tensor, own = "integers" in tensor ? "I32" : type;
+    const { name, shape } = tensor;
+    const own = tensor.type ?? ("integers" in tensor ? "I32" : type);
     const end = offset + sizeOf(shape) * BYTES[own];
     header[name] = { dtype: own, shape, data_offsets: [offset, end] };
     offset = end;
@@ -83,9 +90,9 @@ export function writeSafetensors(
 }
 
 /** What is written of a tensor. */
-function numbersOf(tensor: TensorSource | IntegerSource, type: "F32" | "BF16") {
+function numbersOf(tensor: FloatSource | IntegerSource, type: "F32" | "BF16") {
   if ("integers" in tensor) return tensor.integers();
-  return type === "F32" ? tensor.values() : narrowBfloat16(tensor.values());
+  return (tensor.type ?? type) === "F32" ? tensor.values() : narrowBfloat16(tensor.values());
 }
 
 /** An open file of tensors, its header checked. */
@@ -131,6 +138,16 @@ export class SafetensorsFile implements TensorFile {
     const { type, start, end, checksum } = findEntry(this, name, shape);
     if (type !== "I32") throw new UserError(`${this.path}: ${name} holds ${type}, not I32`);
     return new Int32Array(this.#bytes(name, start, end, checksum).buffer);
+  }
+
+  /**
+   * A tensor of bytes.
+   * @throws UserError when it is missing, damaged, has another shape, or holds other numbers
+   */
+  readBytes(name: string, shape: readonly number[]): Uint8Array {
+    const { type, start, end, checksum } = findEntry(this, name, shape);
+    if (type !== "U8") throw new UserError(`${this.path}: ${name} holds ${type}, not U8`);
+    return this.#bytes(name, start, end, checksum);
   }
 
   #bytes(name: string, start: number, end: number, checksum: string | undefined) {

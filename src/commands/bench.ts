@@ -132,8 +132,8 @@ function measureAdamW(model: GPT): number {
       runtime,
       parameters.array("parameter"),
       parameters.array("gradient"),
-      parameters.array("exp_avg"),
-      parameters.array("exp_avg_sq"),
+      parameters.momentsOf("exp_avg"),
+      parameters.momentsOf("exp_avg_sq"),
       parameters.length,
       { ...UPDATE, gradientScale: 1, step: 1 },
     ));

@@ -2,12 +2,16 @@
 
 import {
   memoryEstimate,
+  type ModelOptions,
+  type MomentFormat,
   type OptimizerName,
   OPTIMIZERS,
   parameterCount,
+  peakEstimate,
   type Preset,
   presets,
 } from "../model/mod.ts";
+import { checkMoments, MEMORY_OPTIONS } from "./memory_options.ts";
 import { type CommandSpecification, type OptionTable, parseOptions } from "./options.ts";
 
 export const command = {
@@ -34,18 +38,21 @@ export const command = {
       default: "adamw",
       help: "whose moments training keeps",
     },
+    ...MEMORY_OPTIONS,
     json: { type: "boolean", help: "print JSON" },
   },
 } satisfies CommandSpecification<OptionTable>;
 
-/** One model's figures. */
-function describe(model: Preset, tokens: number, optimizer: OptimizerName) {
-  const configuration = presets[model];
+/** One model's figures. `training_bytes` is the program's peak, `shared_bytes` WebAssembly's part of it. */
+function describe(model: Preset, tokens: number, options: ModelOptions) {
+  const configuration = presets[model], { optimizer, precision, moments, recompute } = options;
   return {
     model,
     parameters: parameterCount(configuration),
     tokens,
-    training_bytes: memoryEstimate(configuration, { training: true, tokens, optimizer }),
+    ...{ optimizer, precision, moments, recompute },
+    training_bytes: peakEstimate(configuration, { ...options, tokens }),
+    shared_bytes: memoryEstimate(configuration, { ...options, tokens }),
     generation_bytes: memoryEstimate(configuration, { training: false, tokens }),
     ...configuration,
   };
@@ -54,8 +61,16 @@ function describe(model: Preset, tokens: number, optimizer: OptimizerName) {
 export function run(args: string[]): Promise<number> {
   const options = parseOptions(command, args);
   const chosen = options.model === undefined ? Object.keys(presets) : [options.model];
-  const optimizer = options.optimizer as OptimizerName;
-  const models = chosen.map((model) => describe(model as Preset, options.tokens, optimizer));
+  const { precision = "f32", moments = "f32", recompute = "off" } = options;
+  const training = {
+    training: true,
+    optimizer: options.optimizer as OptimizerName,
+    precision: precision as "f32" | "bf16",
+    moments: moments as MomentFormat,
+    recompute: recompute === "on",
+  };
+  checkMoments(training);
+  const models = chosen.map((model) => describe(model as Preset, options.tokens, training));
   if (options.json) {
     console.log(JSON.stringify(options.model === undefined ? models : models[0], null, 2));
     return Promise.resolve(0);
@@ -80,6 +95,9 @@ export function run(args: string[]): Promise<number> {
     );
     console.log(cells.join("  "));
   }
-  console.log(`\nMemory with ${models[0]!.tokens} tokens in a batch, or of context.`);
+  console.log(
+    `\nMemory with ${models[0]!.tokens} tokens in a batch, or of context; training with ` +
+      `--optimizer ${options.optimizer} --precision ${precision} --moments ${moments} --recompute ${recompute}.`,
+  );
   return Promise.resolve(0);
 }

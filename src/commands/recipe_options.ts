@@ -11,6 +11,7 @@ import {
 } from "../model/mod.ts";
 import { type FormatName, formatNames } from "../tokenizer/mod.ts";
 import type { Recipe } from "../training/mod.ts";
+import { checkMoments, MEMORY_OPTIONS } from "./memory_options.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
 import {
   checkPreference,
@@ -20,7 +21,7 @@ import {
 } from "./preference_options.ts";
 
 const ON_OFF = ["on", "off"];
-const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens"]);
+const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens", "recompute"]);
 
 /** One option for every field of a recipe, named like it. */
 export const RECIPE_OPTIONS = {
@@ -299,6 +300,7 @@ export const RECIPE_OPTIONS = {
     maximum: 1024,
     help: "tokens kept of each of the teachers' predictions; all the others count as one",
   },
+  ...MEMORY_OPTIONS,
   ...PREFERENCE_OPTIONS,
   "stop-on": {
     type: "string",
@@ -365,6 +367,7 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   if (changed.optimizer !== "muon" && values.momentum !== undefined) {
     throw new UserError(`--momentum is Muon's; ${changed.optimizer} has --beta1 and --beta2`);
   }
+  checkMoments(changed);
   if (changed.loraRank > 0 && changed.freezeLayers > 0) {
     throw new UserError("with --lora-rank no layer learns anyway; leave --freeze-layers out");
   }

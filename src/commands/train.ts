@@ -26,6 +26,7 @@ import {
   GPT,
   memoryEstimate,
   type Normalization,
+  peakEstimate,
   type Preset,
   presets,
 } from "../model/mod.ts";
@@ -35,7 +36,6 @@ import {
   largestBatch,
   learnsFromPairs,
   loadCorpus,
-  loraOf,
   needsReference,
   prepareTeaching,
   RATE_RANGE,
@@ -50,6 +50,7 @@ import {
   teacherWarnings,
   testRates,
   train,
+  trainedModel,
   type TrainingEvent,
 } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
@@ -368,26 +369,26 @@ async function machineMemory(): Promise<{ total: number; available: number } | n
 }
 
 /**
- * Compares what a run needs with what there is.
+ * Compares what a run needs, and of it within WebAssembly's memory, with what there is.
  * @returns a warning when the machine must push other programs aside
  * @throws UserError when the run cannot fit into WebAssembly's memory or the machine's
  */
 export function checkMemory(
   needed: number,
   machine: { readonly total: number; readonly available: number } | null,
+  addressed = needed,
 ): string | null {
   const mebibytes = (n: number) => `${Math.ceil(n / 2 ** 20).toLocaleString("en")} MiB`;
   const has = [
-    [ADDRESSABLE, "WebAssembly can address"],
-    [machine?.total ?? Infinity, "this machine has"],
+    [addressed, ADDRESSABLE, "WebAssembly can address"],
+    [needed, machine?.total ?? Infinity, "this machine has"],
   ] as const;
-  for (const [bytes, whose] of has) {
-    if (needed <= bytes) continue;
+  for (const [bytes, most, whose] of has) {
+    if (bytes <= most) continue;
     throw new UserError(
-      `training needs ${mebibytes(needed)} of memory, ${whose} ${
-        mebibytes(bytes)
-      }; use a smaller ` +
-        `--batch-size (with --accumulate for the same step), --max-tokens or --model, or --lora-rank`,
+      `training needs ${mebibytes(bytes)} of memory, ${whose} ${mebibytes(most)}; use ` +
+        "--moments int8, --recompute on, a smaller --batch-size (with --accumulate for the same " +
+        "step), --max-tokens or --model, --precision bf16, or --lora-rank",
     );
   }
   if (machine === null || needed <= machine.available) return null;
@@ -441,27 +442,25 @@ async function prepare<T>(
       `${state.data.join(", ")}: has changed since the run began; begin a new one`,
     );
   }
-  const lora = loraOf(state.recipe), { optimizer } = state.recipe;
-  const memory = (tokens: number) =>
-    memoryEstimate(configuration, {
-      training: true,
-      tokens,
-      lora,
-      optimizer,
-      reference: isReferred,
-    });
+  const options = trainedModel(state.recipe), { lora } = options;
+  const size = {
+    ...options,
+    tokens: largestBatch(corpus, state.recipe),
+    reference: isReferred,
+  };
+  const training = memoryEstimate(configuration, size);
   // Those who have spoken are not asked again.
   const teachers = state.teaching === undefined ? state.recipe.teachers : [];
-  const needed = Math.max(
-    memory(largestBatch(corpus, state.recipe)),
-    memory(0) + teachersMemory(teachers, vocab_size),
-  );
-  const warning = checkMemory(needed, await machineMemory());
+  const asking = memoryEstimate(configuration, { ...size, tokens: 0 }) +
+    teachersMemory(teachers, vocab_size);
+  const shared = Math.max(training, asking);
+  const needed = peakEstimate(configuration, size) + shared - training;
+  const addressed = Runtime.reserved(threads) + shared;
+  const warning = checkMemory(needed, await machineMemory(), addressed);
   if (warning !== null) console.error(`warning: ${warning}`);
   const runtime = await Runtime.start({ threads });
   try {
-    const average = state.recipe.averaging !== "none";
-    const model = new GPT(runtime, configuration, { training: true, average, lora, optimizer });
+    const model = new GPT(runtime, configuration, options);
     if (weights === null || lora !== undefined) model.initialize(state.recipe.seed);
     if (weights !== null && fingerprint === null) {
       await loadWeights(weights, model);

@@ -81,6 +81,7 @@ const GROUPS: readonly (readonly (keyof RunState["recipe"])[])[] = [
     "stopOn",
     "patience",
   ],
+  ["precision", "moments", "recompute"],
 ];
 
 /** Those that only matter with teachers. */

@@ -3,7 +3,7 @@
 
 import { UserError } from "../errors.ts";
 
-export type ElementType = "f32" | "i32" | "u8";
+export type ElementType = "f32" | "i32" | "bf16" | "u8";
 
 /** A dense row-major array in the shared memory. */
 export interface Tensor {
@@ -14,7 +14,7 @@ export interface Tensor {
 }
 
 const ALIGNMENT = 64; // a cache line, and the sixteen floats that kernels may touch at a time
-const BYTES: Record<ElementType, number> = { f32: 4, i32: 4, u8: 1 };
+const BYTES: Record<ElementType, number> = { f32: 4, i32: 4, bf16: 2, u8: 1 };
 
 /** The number of elements of a shape. */
 export function elementCount(shape: readonly number[]): number {
@@ -34,6 +34,11 @@ export class Arena {
   /** Bytes in use. */
   get used(): number {
     return this.#next;
+  }
+
+  /** The first byte that was never in use. */
+  get highest(): number {
+    return this.#untouched;
   }
 
   mark(): number {
@@ -65,7 +70,8 @@ export class Arena {
     if (!(pointer + bytes <= this.end)) {
       throw new UserError(
         `out of memory: ${mebibytes(pointer + bytes)} are needed, WebAssembly can address ` +
-          `${mebibytes(this.end)}; use a smaller --model, --batch-size or --max-tokens`,
+          `${mebibytes(this.end)}; use a smaller --model, --batch-size or --max-tokens, or ` +
+          `in training --moments int8, --recompute on or --precision bf16`,
       );
     }
     this.#next = pointer + bytes;

@@ -20,7 +20,7 @@ export function embeddingForward(
   const [rows, channels] = matrixShape("embeddingForward out", out);
   checkEmbedding("embeddingForward", runtime, tokens, positions, tokenTable, positionTable, out);
   runtime.pool.run(
-    EMBEDDING[tokenTable.precision ?? "f32"],
+    tokenTable.rounded ? "embedding_rounded" : EMBEDDING[tokenTable.precision ?? "f32"],
     rows,
     rowsPerChunk(channels),
     out.pointer,

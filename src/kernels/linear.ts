@@ -4,7 +4,7 @@ import type { Tensor } from "./arena.ts";
 import { checkShape } from "./check.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** Number formats of weights. Only f32 is trained; the others are for generation. */
+/** Number formats of weights. Only f32 is trained, rounded or not; the others are for generation. */
 export type Precision = "f32" | "bf16" | "int8";
 
 /** W [inputs, outputs] in memory as [ceil(outputs / 16), inputs, 16], the rest of the last panel zero. */
@@ -14,6 +14,8 @@ export interface Weight {
   readonly outputs: number;
   /** Absent: f32. bf16 and int8 panels are laid out as assembly/quantize.ts says. */
   readonly precision?: Precision;
+  /** Mixed precision: products read this f32 weight rounded to the nearest bf16. */
+  readonly rounded?: boolean;
 }
 
 /** Columns of a panel; rows of W beyond `outputs` up to a multiple of it are zeros. */
@@ -27,6 +29,7 @@ const SMALL_PRODUCT = 100_000;
 
 // How GEMM's operand B is stored; see assembly/gemm.ts.
 const B_PANELS = 0, B_WEIGHT_TRANSPOSED = 3, B_PANELS_BF16 = 4, B_PANELS_INT8 = 5;
+const B_PANELS_ROUNDED = 6, B_WEIGHT_TRANSPOSED_ROUNDED = 7;
 export const B_ROWS = 1, B_TRANSPOSED = 2;
 const PANELS_KIND = { f32: B_PANELS, bf16: B_PANELS_BF16, int8: B_PANELS_INT8 };
 const GEMV = { f32: "gemv", bf16: "gemv_bf16", int8: "gemv_int8" };
@@ -142,13 +145,13 @@ export function linearForward(
   bias: Tensor | null,
   { step = false, add = false }: LinearOptions = {},
 ): void {
-  const { inputs, outputs, precision = "f32" } = weight;
+  const { inputs, outputs, precision = "f32", rounded = false } = weight;
   const rows = x.shape[0]!;
   checkShape("linearForward x", x, [rows, inputs]);
   checkRows("linearForward y", y, rows, outputs);
   if (bias !== null) checkShape("linearForward bias", bias, [outputs]);
-  // In f32, GEMV and GEMM give the same bytes, so that the faster is free to choose.
-  if (!add && (precision === "f32" ? rows <= GEMV_ROWS : step)) {
+  // In f32, GEMV and GEMM give the same bytes, so that the faster is free to choose. GEMV does not round.
+  if (!add && !rounded && (precision === "f32" ? rows <= GEMV_ROWS : step)) {
     fewRows(runtime, y, x, weight, precision, bias);
     return;
   }
@@ -159,7 +162,7 @@ export function linearForward(
     a: x.pointer,
     aRowBytes: inputs * 4,
     aTransposed: false,
-    kind: PANELS_KIND[precision],
+    kind: rounded ? B_PANELS_ROUNDED : PANELS_KIND[precision],
     b: weight.pointer,
     bStride: panelBytes(inputs, precision),
     c: y.pointer,
@@ -240,7 +243,7 @@ export function linearBackwardInput(
     a: dy.pointer,
     aRowBytes: rowLength(dy) * 4,
     aTransposed: false,
-    kind: B_WEIGHT_TRANSPOSED,
+    kind: weight.rounded ? B_WEIGHT_TRANSPOSED_ROUNDED : B_WEIGHT_TRANSPOSED,
     b: weight.pointer,
     bStride: weight.inputs * PANEL * 4,
     c: dx.pointer,

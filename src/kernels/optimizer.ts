@@ -2,6 +2,7 @@
 
 import { checkMultiple } from "./check.ts";
 import { ELEMENTS_PER_CHUNK } from "./chunks.ts";
+import { momentGroup, type Moments } from "./moments.ts";
 import type { Runtime } from "./runtime.ts";
 
 export interface AdamWStep {
@@ -15,25 +16,41 @@ export interface AdamWStep {
   readonly step: number;
 }
 
-/** One AdamW step over `length` floats (a multiple of 16) of four arrays; gradients become zero. */
+/** Where the stochastic rounding of moments takes its random bits from. */
+export interface RoundingStream {
+  readonly keyA: number;
+  readonly keyB: number;
+  /** Number of the first element among those that the stream counts. */
+  readonly first: number;
+}
+
+/**
+ * One AdamW step over `length` floats (a multiple of 16, with moments in int8 of 256) of parameters and gradients,
+ * and as many moments of one format. Gradients become zero. Only f32 moments do without `rounding`.
+ */
 export function adamw(
   runtime: Runtime,
   parameters: number,
   gradients: number,
-  moments: number,
-  squares: number,
+  moments: Moments,
+  squares: Moments,
   length: number,
   o: AdamWStep,
+  rounding: RoundingStream = { keyA: 0, keyB: 0, first: 0 },
 ): void {
-  checkMultiple("adamw length", length, 16);
+  const { format } = moments, group = momentGroup(format);
+  checkMultiple("adamw length", length, group);
+  if (squares.format !== format) throw new TypeError(`adamw: ${format} and ${squares.format}`);
+  const { keyA, keyB, first } = rounding;
   runtime.pool.run(
-    "adamw",
-    length / 16,
-    ELEMENTS_PER_CHUNK / 16,
+    { f32: "adamw", bf16: "adamw_bf16", int8: "adamw_int8" }[format],
+    length / group,
+    ELEMENTS_PER_CHUNK / group,
     parameters,
     gradients,
-    moments,
-    squares,
+    moments.pointer,
+    squares.pointer,
+    ...(format === "int8" ? [moments.scales, squares.scales] : []),
     o.gradientScale,
     o.beta1,
     o.beta2,
@@ -41,6 +58,7 @@ export function adamw(
     o.learningRate / (1 - o.beta1 ** o.step),
     1 / Math.sqrt(1 - o.beta2 ** o.step),
     o.epsilon,
+    ...(format === "f32" ? [] : [first, keyA, keyB]),
   );
 }
 

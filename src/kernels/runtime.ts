@@ -38,10 +38,14 @@ export class Runtime {
     /** This thread's exports, for yardsticks that run alone. */
     readonly exports: Record<string, (...args: number[]) => number>,
   ) {
-    const start = FREE_START + pool.threads * SCRATCH_BYTES;
-    this.arena = new Arena(memory, start, ARENA_END);
+    this.arena = new Arena(memory, Runtime.reserved(pool.threads), ARENA_END);
     this.#f32 = new Float32Array(memory.buffer);
     this.#i32 = new Int32Array(memory.buffer);
+  }
+
+  /** Bytes of the address space that a number of threads takes before anything is allocated. */
+  static reserved(threads = defaultThreads()): number {
+    return FREE_START + threads * SCRATCH_BYTES;
   }
 
   /**
@@ -49,7 +53,7 @@ export class Runtime {
    * @throws UserError when kernels.wasm is missing or the number of threads is out of range
    */
   static async start(options: RuntimeOptions = {}): Promise<Runtime> {
-    const threads = options.threads ?? Math.min(navigator.hardwareConcurrency, MOST_THREADS);
+    const threads = options.threads ?? defaultThreads();
     if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) {
       throw new UserError(`--threads must be from 1 to ${MOST_THREADS}, got ${threads}`);
     }
@@ -64,9 +68,7 @@ export class Runtime {
     const scratchOf = (thread: number) => FREE_START + thread * SCRATCH_BYTES;
     call.set_scratch!(scratchOf(0));
     const wanted = options.kernel ?? "auto";
-    const kernel = wanted === "auto"
-      ? probeTiles(memory, call, FREE_START + threads * SCRATCH_BYTES)
-      : wanted;
+    const kernel = wanted === "auto" ? probeTiles(memory, call, Runtime.reserved(threads)) : wanted;
     const wideTile = kernel === "6x16";
     call.choose_tile!(Number(wideTile));
     const starts = Array.from(
@@ -110,6 +112,10 @@ export class Runtime {
   close(): void {
     this.pool.close();
   }
+}
+
+function defaultThreads(): number {
+  return Math.min(navigator.hardwareConcurrency, MOST_THREADS);
 }
 
 function readModule(): Uint8Array<ArrayBuffer> {

@@ -18,7 +18,6 @@ export interface AttentionSaved {
   readonly qkv: Tensor; // [N, 3C]
   readonly logSumExp: Tensor; // [N, H]
   readonly heads: Tensor; // [N, C] all heads' outputs side by side
-  readonly y: Tensor; // [N, C] before dropout
 }
 
 /** One layer's keys and values of the tokens so far. */
@@ -49,21 +48,21 @@ export class Attention {
     this.#projection = new Linear(parameters, `transformer.h.${layer}.attn.c_proj`);
   }
 
-  /** y = softmax(Q K^T / sqrt(D)) V W + b, heads apart, each token seeing itself and those before */
-  forward(pass: Pass, x: Tensor): AttentionSaved {
+  /** y [N, C] = softmax(Q K^T / sqrt(D)) V W + b, before dropout; each token sees itself and those before */
+  forward(pass: Pass, x: Tensor): { readonly y: Tensor; readonly saved: AttentionSaved } {
     const { n_embd: C, n_head, attn_pdrop } = this.configuration;
     const saved = {
       qkv: pass.allocate(3 * C),
       logSumExp: pass.allocate(n_head),
       heads: pass.allocate(C),
-      y: pass.allocate(C),
     };
+    const y = pass.allocate(C);
     this.#qkv.forward(pass, saved.qkv, x);
     const stream = pass.dropout(attn_pdrop, "attention", this.layer);
     const shape = { heads: n_head, offsets: pass.offsets };
     attentionForward(pass.runtime, saved.heads, saved.logSumExp, saved.qkv, shape, stream);
-    this.#projection.forward(pass, saved.y, saved.heads);
-    return saved;
+    this.#projection.forward(pass, y, saved.heads);
+    return { y, saved };
   }
 
   /** dx [N, C] (written) from dy [N, C] behind the residual's dropout, which is applied here */

@@ -9,6 +9,7 @@ import { createNorm } from "./normalization.ts";
 import type { Parameters } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
+/** What backward reads of a forward pass. */
 export interface BlockSaved {
   readonly x: Tensor; // [N, C] the layer's input
   readonly norm1: NormSaved;
@@ -16,7 +17,6 @@ export interface BlockSaved {
   readonly middle: Tensor; // [N, C] between the two branches
   readonly norm2: NormSaved;
   readonly mlp: MlpSaved;
-  readonly y: Tensor; // [N, C]
 }
 
 export class Block {
@@ -38,18 +38,31 @@ export class Block {
     this.norms = [this.#norm1, this.#norm2];
   }
 
-  /** middle = x + dropout(attention(norm1(x)));  y = middle + dropout(mlp(norm2(middle))) */
-  forward(pass: Pass, x: Tensor): BlockSaved {
-    const { n_embd: C } = this.configuration;
+  /**
+   * middle = x + dropout(attention(norm1(x)));  y = middle + dropout(mlp(norm2(middle)))
+   * y [N, C] is written.
+   */
+  forward(pass: Pass, y: Tensor, x: Tensor): BlockSaved {
+    const front = this.#front(pass, x);
+    const mlp = this.#mlp.forward(pass, front.norm2.y);
+    this.#addBranch(pass, y, front.middle, mlp.y, "mlp-out");
+    return { ...front, mlp: mlp.saved };
+  }
+
+  /** What forward saved, from the same x: all of it but y, which backward does not read. */
+  recall(pass: Pass, x: Tensor): BlockSaved {
+    const front = this.#front(pass, x);
+    return { ...front, mlp: this.#mlp.activate(pass, front.norm2.y) };
+  }
+
+  /** forward up to the MLP */
+  #front(pass: Pass, x: Tensor): Omit<BlockSaved, "mlp"> {
     const norm1 = this.#norm1.forward(pass, x);
     const attention = this.#attention.forward(pass, norm1.y);
-    const middle = pass.allocate(C);
+    const middle = pass.allocate(this.configuration.n_embd);
     this.#addBranch(pass, middle, x, attention.y, "attention-out");
     const norm2 = this.#norm2.forward(pass, middle);
-    const mlp = this.#mlp.forward(pass, norm2.y);
-    const y = pass.allocate(C);
-    this.#addBranch(pass, y, middle, mlp.y, "mlp-out");
-    return { x, norm1, attention, middle, norm2, mlp, y };
+    return { x, norm1, attention: attention.saved, middle, norm2 };
   }
 
   /** d [N, C] holds dy on entry and dx on return: the residual passes it on, each branch adds to it */

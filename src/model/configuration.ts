@@ -53,6 +53,7 @@ function preset(n_layer: number, n_embd: number, n_head: number): Configuration 
 
 /** Ready sizes: a small corpus wants a small model. */
 export const presets = {
+  "355m": preset(24, 1024, 16),
   "124m": preset(12, 768, 12),
   mini: preset(6, 384, 6),
   micro: preset(4, 256, 4),

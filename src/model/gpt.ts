@@ -3,6 +3,7 @@
 import {
   average,
   gatherRows,
+  type MomentFormat,
   type Precision,
   type Runtime,
   sumOfSquares,
@@ -10,26 +11,51 @@ import {
 } from "../kernels/mod.ts";
 import type { CacheStep, LayerCache } from "./attention.ts";
 import { BatchNorm } from "./batchnorm.ts";
-import { Block, type BlockSaved } from "./block.ts";
+import { Block } from "./block.ts";
 import { type CacheSize, KeyValueCache } from "./cache.ts";
 import { type Configuration, validateConfiguration } from "./configuration.ts";
 import { Embedding, type EmbeddingInput } from "./embedding.ts";
 import { Head, HEAD_ROWS, type LossGradient, type LossSums, type Objective } from "./head.ts";
+import { type Backward, Keeper } from "./keeper.ts";
 import { Adapters, type LoraOptions } from "./lora.ts";
 import type { Norm, NormSaved } from "./norm.ts";
 import { createNorm } from "./normalization.ts";
 import { type OptimizerName, type UpdateOptions, updateRun } from "./optimizer.ts";
-import { type ArrayKind, Parameters, parameterTable } from "./parameters.ts";
+import { parameterTable } from "./parameter_table.ts";
+import { type ArrayKind, Parameters } from "./parameters.ts";
 import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
+
+/** What a model is made for. */
+export interface ModelOptions {
+  readonly training: boolean;
+  /**
+   * For generation the format of the matrices. In training f32 or bf16, mixed precision: the matrices stay f32 for the
+   * optimiser, products read them rounded to bf16, and what is kept for backward is kept in bf16.
+   */
+  readonly precision?: Precision;
+  /** AdamW if absent. */
+  readonly optimizer?: OptimizerName;
+  /** Format of the optimiser's moments; f32 if absent, the others for AdamW only. */
+  readonly moments?: MomentFormat;
+  /** In training keeps only each layer's input (Chen et al. 2016), and computes the rest again in backward. */
+  readonly recompute?: boolean;
+  /** Keeps an average of the parameters that learn; see updateAverage. */
+  readonly average?: boolean;
+  /** In training: adapters learn, the parameters stay as they are. */
+  readonly lora?: LoraOptions;
+}
 
 interface Activations {
   readonly input: EmbeddingInput;
-  /** null for a layer that was left out. */
-  readonly blocks: readonly (BlockSaved | null)[];
+  /** Of the layers, in their order; null for one that was left out. */
+  readonly backward: readonly (Backward | null)[];
   /** [N, C] the final norm's input. */
   readonly x: Tensor;
   readonly norm: NormSaved;
 }
+
+/** For a pass that nothing goes back through. */
+const NOTHING_KEPT = new Keeper({ precision: "f32", recompute: true });
 
 /** A model in a runtime's memory. Its arrays stay allocated until the arena is released below them. */
 export class GPT {
@@ -41,34 +67,31 @@ export class GPT {
   readonly #norm: Norm;
   readonly #optimizer: OptimizerName;
   readonly #head: Head;
+  readonly #keeper: Keeper;
 
   /** @throws UserError when the configuration is invalid or does not fit into memory */
   constructor(
     readonly runtime: Runtime,
     readonly configuration: Configuration,
-    options: {
-      readonly training: boolean;
-      readonly precision?: Precision;
-      /** Keeps an average of the parameters that learn; see updateAverage. */
-      readonly average?: boolean;
-      /** In training: adapters learn, the parameters stay as they are. */
-      readonly lora?: LoraOptions;
-      /** AdamW if absent. */
-      readonly optimizer?: OptimizerName;
-    },
+    options: ModelOptions,
   ) {
     validateConfiguration(configuration);
-    const { training, precision, average, lora, optimizer = "adamw" } = options;
+    const { training, precision, average, lora } = options;
+    const { optimizer = "adamw", moments, recompute = false } = options;
+    const rounded = training && precision === "bf16";
     const adapters = lora === undefined
       ? null
-      : new Adapters(runtime, configuration, lora, { average, optimizer });
+      : new Adapters(runtime, configuration, lora, { average, moments, optimizer, rounded });
     const learns = training && adapters === null;
     const parameters = new Parameters(runtime, parameterTable(configuration), {
       training: learns,
-      precision,
+      precision: rounded ? "f32" : precision,
+      rounded,
+      moments: learns ? moments : undefined,
       average: learns && average,
       optimizer,
     }, adapters);
+    this.#keeper = new Keeper({ precision: rounded ? "bf16" : "f32", recompute });
     this.parameters = parameters;
     this.learned = adapters?.parameters ?? parameters;
     this.#embedding = new Embedding(parameters, configuration);
@@ -162,17 +185,14 @@ export class GPT {
     const { arena } = this.runtime;
     return arena.scope(() => {
       const pass = this.#begin(batch, options);
-      const { input, blocks, x, norm } = this.#forward(pass, batch);
+      const { input, backward, x, norm } = this.#forward(pass, batch, this.#keeper);
       const C = this.configuration.n_embd;
       const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
       const weighed = options.objective?.(this.#head.logProbabilities(pass, norm.y, batch));
       const counted = weighed === undefined ? batch : { ...batch, weights: weighed.weights };
       const sums = this.#head.loss(pass, norm.y, counted, { dx: dnorm, gradient: options });
       this.#norm.backward(pass, d, dnorm, x, norm);
-      for (let layer = blocks.length - 1; layer >= 0; layer--) {
-        const saved = blocks[layer]!;
-        if (saved !== null) this.blocks[layer]!.backward(pass, d, saved);
-      }
+      for (const layer of backward.toReversed()) layer?.(d);
       this.#embedding.backward(pass, d, input);
       if (weighed === undefined) return sums;
       const { loss, terms } = weighed;
@@ -253,19 +273,19 @@ export class GPT {
     return new Pass(this.runtime, batch.tokens.length, batch.offsets, dropoutSeed);
   }
 
-  #forward(pass: Pass, batch: Batch): Activations {
+  #forward(pass: Pass, batch: Batch, keeper = NOTHING_KEPT): Activations {
     const input = {
       tokens: this.runtime.integers(batch.tokens),
       positions: this.runtime.integers(batch.positions),
     };
     let x = this.#embedding.forward(pass, input);
-    const blocks = this.blocks.map((block, layer) => {
+    const backward = this.blocks.map((block, layer) => {
       // LayerDrop (Fan et al. 2019): a layer left out passes its input on.
       if (pass.chance("layer", layer) < pass.layerDrop) return null;
-      const saved = block.forward(pass, x);
-      x = saved.y;
-      return saved;
+      const kept = keeper.forward(pass, block, x);
+      x = kept.y;
+      return kept.backward;
     });
-    return { input, blocks, x, norm: this.#norm.forward(pass, x) };
+    return { input, backward, x, norm: this.#norm.forward(pass, x) };
   }
 }

@@ -6,12 +6,14 @@ import {
   linearBackwardInput,
   linearBackwardWeight,
   linearForward,
+  type MomentFormat,
   type Runtime,
   type Tensor,
 } from "../kernels/mod.ts";
 import { type Configuration, innerWidth } from "./configuration.ts";
 import type { OptimizerName } from "./optimizer.ts";
-import { Parameters, type ParameterSpecification } from "./parameters.ts";
+import type { ParameterSpecification } from "./parameter_table.ts";
+import { Parameters } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 
 /** Hugging Face's names of the layers that can have an adapter. */
@@ -74,10 +76,15 @@ export class Adapters {
     runtime: Runtime,
     configuration: Configuration,
     readonly options: LoraOptions,
-    { average, optimizer }: { readonly average?: boolean; readonly optimizer?: OptimizerName },
+    state: {
+      readonly average?: boolean;
+      readonly moments?: MomentFormat;
+      readonly optimizer?: OptimizerName;
+      readonly rounded?: boolean;
+    },
   ) {
     const table = adapterTable(configuration, options);
-    this.parameters = new Parameters(runtime, table, { training: true, average, optimizer });
+    this.parameters = new Parameters(runtime, table, { training: true, ...state });
     this.#names = new Set(adaptedLayers(configuration, options.targets).map(({ name }) => name));
   }
 

@@ -10,7 +10,6 @@ import type { Pass } from "./pass.ts";
 export interface MlpSaved {
   readonly hidden: Tensor; // [N, F] before GELU
   readonly active: Tensor; // [N, F] behind it
-  readonly y: Tensor; // [N, C] before dropout
 }
 
 export class Mlp {
@@ -26,17 +25,23 @@ export class Mlp {
     this.#down = new Linear(parameters, `transformer.h.${layer}.mlp.c_proj`);
   }
 
-  /** y = GELU(x W1 + b1) W2 + b2 */
-  forward(pass: Pass, x: Tensor, options?: LinearOptions): MlpSaved {
+  /** y [N, C] = GELU(x W1 + b1) W2 + b2, before dropout */
+  forward(
+    pass: Pass,
+    x: Tensor,
+    options?: LinearOptions,
+  ): { readonly y: Tensor; readonly saved: MlpSaved } {
+    const saved = this.activate(pass, x, options), y = pass.allocate(this.configuration.n_embd);
+    this.#down.forward(pass, y, saved.active, options);
+    return { y, saved };
+  }
+
+  /** forward without its last product: all that backward reads */
+  activate(pass: Pass, x: Tensor, options?: LinearOptions): MlpSaved {
     const F = innerWidth(this.configuration);
-    const saved = {
-      hidden: pass.allocate(F),
-      active: pass.allocate(F),
-      y: pass.allocate(this.configuration.n_embd),
-    };
+    const saved = { hidden: pass.allocate(F), active: pass.allocate(F) };
     this.#up.forward(pass, saved.hidden, x, options);
     geluForward(pass.runtime, saved.active, saved.hidden, this.#approximate);
-    this.#down.forward(pass, saved.y, saved.active, options);
     return saved;
   }
 

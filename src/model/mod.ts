@@ -11,7 +11,7 @@ export {
   presets,
   validateConfiguration,
 } from "./configuration.ts";
-export { GPT } from "./gpt.ts";
+export { GPT, type ModelOptions } from "./gpt.ts";
 export type { Distillation, SoftTargets } from "./distillation.ts";
 export {
   emptySums,
@@ -28,7 +28,8 @@ export {
   type LoraOptions,
   type LoraTarget,
 } from "./lora.ts";
-export { memoryEstimate } from "./memory.ts";
+export { MOMENT_FORMATS, type MomentFormat } from "../kernels/mod.ts";
+export { memoryEstimate, peakEstimate } from "./memory.ts";
 export {
   type MomentKind,
   MOMENTS,
@@ -36,10 +37,6 @@ export {
   OPTIMIZERS,
   type UpdateOptions,
 } from "./optimizer.ts";
-export {
-  type ArrayKind,
-  parameterCount,
-  type ParameterSpecification,
-  parameterTable,
-} from "./parameters.ts";
+export { parameterCount, type ParameterSpecification, parameterTable } from "./parameter_table.ts";
+export type { ArrayKind } from "./parameters.ts";
 export type { Batch, DropoutSeed } from "./pass.ts";

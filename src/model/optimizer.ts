@@ -2,7 +2,9 @@
 
 import { adamw, lion } from "../kernels/mod.ts";
 import { muonUpdate } from "./muon.ts";
-import type { ParameterRun, Parameters, ParameterSpecification } from "./parameters.ts";
+import type { ParameterSpecification } from "./parameter_table.ts";
+import type { ParameterRun, Parameters } from "./parameters.ts";
+import { streamKeys } from "./random.ts";
 
 /**
  * AdamW (Loshchilov and Hutter 2019); Lion (Chen et al. 2023), of one moment and with steps of one size; Muon
@@ -34,7 +36,7 @@ export function groupOf(
 }
 
 /** The moments that a tensor has under an optimiser. */
-export function momentsOf(optimizer: OptimizerName, p: ParameterSpecification): MomentKind[] {
+export function momentKinds(optimizer: OptimizerName, p: ParameterSpecification): MomentKind[] {
   if (p.statistic) return [];
   return RULES[optimizer][groupOf(p)] === "adamw" ? [...MOMENTS] : ["exp_avg"];
 }
@@ -60,6 +62,8 @@ export interface UpdateOptions {
   readonly clip: number;
   /** The first layers, and with them the embeddings, that stay as they are. */
   readonly freezeLayers?: number;
+  /** Of the stochastic rounding of moments that are not f32; 0 if absent. */
+  readonly seed?: number;
 }
 
 /** A group's own rate and decay. */
@@ -89,9 +93,11 @@ export function updateRun(
   const o = { ...options, ...groupOptions(group, options) };
   const rule = RULES[optimizer][group];
   if (rule === "muon") return muonUpdate(parameters, run.names, o);
-  const [parameter, gradient, moment] = (["parameter", "gradient", "exp_avg"] as const)
-    .map((kind) => parameters.array(kind) + start * 4) as [number, number, number];
-  if (rule === "lion") return lion(runtime, parameter, gradient, moment, end - start, o);
-  const square = parameters.array("exp_avg_sq") + run.squares! * 4;
-  adamw(runtime, parameter, gradient, moment, square, end - start, o);
+  const [parameter, gradient] = (["parameter", "gradient"] as const)
+    .map((kind) => parameters.array(kind) + start * 4) as [number, number];
+  const moments = parameters.momentsOf("exp_avg", start), length = end - start;
+  if (rule === "lion") return lion(runtime, parameter, gradient, moments.pointer, length, o);
+  const squares = parameters.momentsOf("exp_avg_sq", run.squares!);
+  const [keyA, keyB] = streamKeys(o.seed ?? 0, "moments", o.step);
+  adamw(runtime, parameter, gradient, moments, squares, length, o, { keyA, keyB, first: start });
 }

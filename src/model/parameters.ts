@@ -1,7 +1,14 @@
-// The one table of the model's tensors, and the memory that parameters, gradients and moments live in.
+// The memory that parameters, gradients and moments live in.
 
 import {
   fillNormal,
+  MOMENT_BLOCK,
+  momentBytes,
+  type MomentFormat,
+  momentGroup,
+  type Moments,
+  momentsFrom,
+  narrowMoments,
   packWeight,
   PANEL,
   type Precision,
@@ -9,140 +16,28 @@ import {
   type Tensor,
   unpackWeight,
   type Weight,
-  weightBytes,
   weightLength,
+  widenMoments,
 } from "../kernels/mod.ts";
-import { RUNNING_STATISTICS } from "./batchnorm.ts";
-import { type Configuration, innerWidth } from "./configuration.ts";
 import type { Adapters } from "./lora.ts";
 import {
   type Group,
   groupOf,
   type MomentKind,
-  momentsOf,
+  momentKinds,
   type OptimizerName,
 } from "./optimizer.ts";
+import { dimensions, memoryLength, type ParameterSpecification } from "./parameter_table.ts";
 import { streamKeys } from "./random.ts";
-
-/** How a tensor lies in memory: GEMM's panels, the same of its transpose, or plain row-major. */
-type Layout = "panels" | "panels-transposed" | "plain";
-
-/** One tensor of the model. */
-export interface ParameterSpecification {
-  /** Hugging Face's name. */
-  readonly name: string;
-  /** Hugging Face's shape, row-major on disk: [in, out] for Conv1D weights, [V, C] for embeddings. */
-  readonly shape: readonly number[];
-  /** What it starts from: normal numbers, or a constant. */
-  readonly initial: { readonly deviation: number } | 0 | 1;
-  /** Weight decay is for matrices and embeddings; biases and norms go without. */
-  readonly decays: boolean;
-  readonly layout: Layout;
-  /** A running statistic: no parameter, and no gradient changes it. */
-  readonly statistic?: true;
-}
-
-/** Standard deviation of the initial weights (GPT-2). */
-const INITIAL_DEVIATION = 0.02;
-
-/** Every tensor, those that decay first and statistics last, so that each group is one run of memory. */
-export function parameterTable(c: Configuration): ParameterSpecification[] {
-  const C = c.n_embd, F = innerWidth(c);
-  const matrix = (name: string, shape: number[], layout: Layout): ParameterSpecification => ({
-    name,
-    shape,
-    initial: { deviation: INITIAL_DEVIATION },
-    decays: true,
-    layout,
-  });
-  const vector = (name: string, length: number, initial: 0 | 1): ParameterSpecification => ({
-    name,
-    shape: [length],
-    initial,
-    decays: false,
-    layout: "plain",
-  });
-  const { normalization = "layernorm" } = c;
-  const norm = (name: string) => [
-    vector(`${name}.weight`, C, 1),
-    ...(normalization === "rmsnorm" ? [] : [vector(`${name}.bias`, C, 0)]),
-  ];
-  const statistics = (name: string) =>
-    RUNNING_STATISTICS.map((part): ParameterSpecification => ({
-      ...vector(
-        `${name}.${part}`,
-        part === "num_batches_tracked" ? 1 : C,
-        part === "running_var" ? 1 : 0,
-      ),
-      statistic: true,
-    }));
-  const layers = Array.from({ length: c.n_layer }, (_, layer) => `transformer.h.${layer}`);
-  return [
-    matrix("transformer.wte.weight", [c.vocab_size, C], "panels-transposed"),
-    matrix("transformer.wpe.weight", [c.n_positions, C], "plain"),
-    ...layers.flatMap((h) => [
-      matrix(`${h}.attn.c_attn.weight`, [C, 3 * C], "panels"),
-      matrix(`${h}.attn.c_proj.weight`, [C, C], "panels"),
-      matrix(`${h}.mlp.c_fc.weight`, [C, F], "panels"),
-      matrix(`${h}.mlp.c_proj.weight`, [F, C], "panels"),
-    ]),
-    ...layers.flatMap((h) => [
-      ...norm(`${h}.ln_1`),
-      vector(`${h}.attn.c_attn.bias`, 3 * C, 0),
-      vector(`${h}.attn.c_proj.bias`, C, 0),
-      ...norm(`${h}.ln_2`),
-      vector(`${h}.mlp.c_fc.bias`, F, 0),
-      vector(`${h}.mlp.c_proj.bias`, C, 0),
-    ]),
-    ...norm("transformer.ln_f"),
-    ...(normalization === "batchnorm" ? normNames(c).flatMap(statistics) : []),
-  ];
-}
-
-/** The prefixes of the norms' tensors, in the model's order. */
-function normNames({ n_layer }: Configuration): string[] {
-  const layers = Array.from({ length: n_layer }, (_, layer) => `transformer.h.${layer}`);
-  return [...layers.flatMap((h) => [`${h}.ln_1`, `${h}.ln_2`]), "transformer.ln_f"];
-}
-
-/** The number of parameters, the tied head counted once. */
-export function parameterCount(c: Configuration): number {
-  return parameterTable(c).filter(({ statistic }) => !statistic)
-    .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
-}
-
-/** Inputs and outputs of a tensor that lives in panels. */
-function dimensions({ shape, layout }: ParameterSpecification): [inputs: number, outputs: number] {
-  const [rows, columns] = shape as [number, number];
-  return layout === "panels" ? [rows, columns] : [columns, rows];
-}
-
-/** Words of 4 bytes of a tensor in memory, padded so that the next one starts on a cache line. */
-function memoryLength(p: ParameterSpecification, precision: Precision): number {
-  const words = p.layout === "plain"
-    ? p.shape.reduce((a, b) => a * b)
-    : weightBytes(...dimensions(p), precision) / 4;
-  return Math.ceil(words / PANEL) * PANEL;
-}
-
-/** Words of 4 bytes of one whole array of parameters in memory. */
-export function parameterMemory(
-  table: readonly ParameterSpecification[],
-  precision: Precision = "f32",
-): number {
-  return table.reduce((sum, p) => sum + memoryLength(p, precision), 0);
-}
-
-/** Words of 4 bytes of an optimiser's moments in memory. */
-export function momentMemory(
-  table: readonly ParameterSpecification[],
-  optimizer: OptimizerName,
-): number {
-  return table.reduce((sum, p) => sum + momentsOf(optimizer, p).length * memoryLength(p, "f32"), 0);
-}
 
 /** `average` is a mean of the parameters of many steps, where a run keeps one. */
 export type ArrayKind = "parameter" | "gradient" | MomentKind | "average";
+/** The arrays that are f32 whatever the moments' format. */
+type FloatKind = Exclude<ArrayKind, MomentKind>;
+
+function isMoment(kind: ArrayKind): kind is MomentKind {
+  return kind === "exp_avg" || kind === "exp_avg_sq";
+}
 
 /** A run of tensors that are updated alike, in words of an array. */
 export interface ParameterRun {
@@ -169,32 +64,50 @@ export class Parameters {
   readonly length: number;
   readonly learningLength: number;
   readonly #byName: Map<string, Placed>;
-  readonly #arrays: Partial<Record<ArrayKind, Tensor>>;
+  readonly #arrays: Partial<Record<FloatKind, Tensor>>;
+  readonly #moments: Partial<Record<MomentKind, Moments>> = {};
 
   readonly precision: Precision;
+  /** How the moments are stored. */
+  readonly moments: MomentFormat;
+  readonly #rounded: boolean;
 
   /**
-   * `precision` is that of the matrices; only f32 can be trained.
+   * `precision` is that of the matrices; only f32 can be trained. `rounded`: products read f32 matrices as bf16.
    * @param adapters what learns beside these parameters, when they stay as they are
    */
   constructor(
     readonly runtime: Runtime,
     table: readonly ParameterSpecification[],
-    { training, precision = "f32", average = false, optimizer = "adamw" }: {
+    {
+      training,
+      precision = "f32",
+      rounded = false,
+      moments = "f32",
+      average = false,
+      optimizer = "adamw",
+    }: {
       readonly training: boolean;
       readonly precision?: Precision;
+      readonly rounded?: boolean;
+      readonly moments?: MomentFormat;
       readonly average?: boolean;
       readonly optimizer?: OptimizerName;
     },
     readonly adapters: Adapters | null = null,
   ) {
     this.precision = precision;
+    this.moments = moments;
+    this.#rounded = rounded;
     if (training && precision !== "f32") throw new TypeError(`${precision} is not trained`);
+    if (moments !== "f32" && optimizer !== "adamw") {
+      throw new TypeError(`${optimizer} keeps no moments in ${moments}`);
+    }
     let offset = 0, learningLength = 0, squares = 0;
     this.table = table.map((p) => {
-      const hasSquares = momentsOf(optimizer, p).includes("exp_avg_sq");
+      const hasSquares = momentKinds(optimizer, p).includes("exp_avg_sq");
       const placed = { ...p, offset, squares: hasSquares ? squares : null };
-      const length = memoryLength(p, precision);
+      const length = memoryLength(p, precision, momentGroup(moments));
       offset += length;
       if (hasSquares) squares += length;
       if (!p.statistic) learningLength = offset;
@@ -203,18 +116,27 @@ export class Parameters {
     this.length = offset;
     this.learningLength = learningLength;
     this.#byName = new Map(this.table.map((p) => [p.name, p]));
-    const array = (length = offset) => runtime.arena.zeros([length]);
+    const array = () => runtime.arena.zeros([offset]);
     this.#arrays = { parameter: array() };
     if (training) {
-      Object.assign(this.#arrays, { gradient: array(), exp_avg: array(learningLength) });
-      if (squares > 0) this.#arrays.exp_avg_sq = array(squares);
+      this.#arrays.gradient = array();
+      this.#moments.exp_avg = this.#zeroMoments(learningLength);
+      if (squares > 0) this.#moments.exp_avg_sq = this.#zeroMoments(squares);
       if (average) this.#arrays.average = array();
     }
   }
 
+  #zeroMoments(length: number): Moments {
+    const { moments: format, runtime: { arena } } = this;
+    const { pointer } = arena.zeros([momentBytes(format, length)], "u8");
+    const scales = format === "int8" ? arena.zeros([length / MOMENT_BLOCK]).pointer : 0;
+    return { format, pointer, scales };
+  }
+
   /** Whether there is such an array, and the tensor `name` in it. */
   has(kind: ArrayKind, name?: string): boolean {
-    if (this.#arrays[kind] === undefined) return false;
+    const array = isMoment(kind) ? this.#moments[kind] : this.#arrays[kind];
+    if (array === undefined) return false;
     return name === undefined || this.#offset(this.#find(name), kind) !== null;
   }
 
@@ -248,8 +170,27 @@ export class Parameters {
     return { learning, frozen };
   }
 
-  /** Byte address of a whole array. */
-  array(kind: ArrayKind): number {
+  /** A moment from the array's number `start` on. */
+  momentsOf(kind: MomentKind, start = 0): Moments {
+    const moments = this.#moments[kind];
+    if (moments === undefined) throw new Error(`this model was not made for training: no ${kind}`);
+    return momentsFrom(moments, start);
+  }
+
+  /** Live views of a tensor's moment in int8 as it lies in memory: codes, and a scale for each 256 of them. */
+  blocks(name: string, kind: MomentKind): { codes: Uint8Array; scales: Float32Array } {
+    const placed = this.#find(name), { runtime } = this;
+    const { format, pointer, scales } = this.#momentsAt(placed, kind);
+    if (format !== "int8") throw new TypeError(`${kind} is in ${format}, not in blocks`);
+    const length = memoryLength(placed, "f32", MOMENT_BLOCK);
+    return {
+      codes: new Uint8Array(runtime.memory.buffer, pointer, length),
+      scales: this.#floats(scales, length / MOMENT_BLOCK),
+    };
+  }
+
+  /** Byte address of a whole array of f32. */
+  array(kind: FloatKind): number {
     const array = this.#arrays[kind];
     if (array === undefined) throw new Error(`this model was not made for training: no ${kind}`);
     return array.pointer;
@@ -258,13 +199,17 @@ export class Parameters {
   /** A weight matrix in panels. */
   weight(name: string, kind: ArrayKind = "parameter"): Weight {
     const placed = this.#find(name);
+    const weight = this.#panels(placed, this.#address(placed, kind));
+    return this.#rounded && kind === "parameter" ? { ...weight, rounded: true } : weight;
+  }
+
+  #panels(placed: Placed, pointer: number): Weight {
     const [inputs, outputs] = dimensions(placed);
-    const { precision } = this;
-    return { pointer: this.#address(placed, kind), inputs, outputs, precision };
+    return { pointer, inputs, outputs, precision: this.precision };
   }
 
   /** A tensor that lies row-major: biases, norms, positions. */
-  plain(name: string, kind: ArrayKind = "parameter"): Tensor {
+  plain(name: string, kind: FloatKind = "parameter"): Tensor {
     const placed = this.#find(name), { shape, layout } = placed;
     if (layout !== "plain") throw new Error(`${name} lies in panels`);
     return { pointer: this.#address(placed, kind), shape, type: "f32" };
@@ -275,7 +220,7 @@ export class Parameters {
     if (this.precision !== "f32") throw new TypeError(`${this.precision} has no initial values`);
     this.table.forEach((p, index) => {
       const pointer = this.array("parameter") + p.offset * 4;
-      const length = memoryLength(p, this.precision);
+      const length = memoryLength(p, this.precision, momentGroup(this.moments));
       if (typeof p.initial === "object") {
         const keys = streamKeys(seed, "weights", index);
         fillNormal(this.runtime, pointer, length, p.initial.deviation, ...keys);
@@ -287,12 +232,14 @@ export class Parameters {
   /** A copy in Hugging Face's layout. */
   read(name: string, kind: ArrayKind): Float32Array {
     const placed = this.#find(name);
-    if (placed.layout === "plain") return this.runtime.f32(this.plain(name, kind)).slice();
+    const floats = this.#floatsAt(placed, kind);
+    if (floats !== null) return this.#unpack(placed, floats);
     return this.runtime.arena.scope(() => {
-      const matrix = this.runtime.arena.allocate(placed.shape);
-      const transposed = placed.layout === "panels-transposed";
-      unpackWeight(this.runtime, this.weight(name, kind), matrix, transposed);
-      return this.runtime.f32(matrix).slice();
+      const length = memoryLength(placed, "f32", momentGroup(this.moments));
+      const { pointer } = this.runtime.arena.allocate([length]);
+      const moments = this.#momentsAt(placed, kind as MomentKind);
+      widenMoments(this.runtime, pointer, moments, length, kind === "exp_avg");
+      return this.#unpack(placed, pointer);
     });
   }
 
@@ -303,14 +250,35 @@ export class Parameters {
     if (values.length !== length) {
       throw new RangeError(`${name}: must have ${length} values, got ${values.length}`);
     }
-    if (placed.layout === "plain") {
-      this.runtime.f32(this.plain(name, kind)).set(values);
-      return;
-    }
+    const floats = this.#floatsAt(placed, kind);
+    if (floats !== null) return this.#pack(placed, floats, values);
     this.runtime.arena.scope(() => {
-      const matrix = this.runtime.floats(values, placed.shape);
-      const transposed = placed.layout === "panels-transposed";
-      packWeight(this.runtime, this.weight(name, kind), matrix, transposed);
+      const length = memoryLength(placed, "f32", momentGroup(this.moments));
+      const { pointer } = this.runtime.arena.zeros([length]);
+      this.#pack(placed, pointer, values);
+      const moments = this.#momentsAt(placed, kind as MomentKind);
+      narrowMoments(this.runtime, moments, pointer, length, kind === "exp_avg");
+    });
+  }
+
+  #unpack(placed: Placed, pointer: number): Float32Array {
+    const { shape, layout } = placed;
+    if (layout === "plain") return this.runtime.f32({ pointer, shape, type: "f32" }).slice();
+    return this.runtime.arena.scope(() => {
+      const matrix = this.runtime.arena.allocate(shape);
+      const weight = this.#panels(placed, pointer);
+      unpackWeight(this.runtime, weight, matrix, layout === "panels-transposed");
+      return this.runtime.f32(matrix).slice();
+    });
+  }
+
+  #pack(placed: Placed, pointer: number, values: Float32Array): void {
+    const { shape, layout } = placed;
+    if (layout === "plain") return this.runtime.f32({ pointer, shape, type: "f32" }).set(values);
+    this.runtime.arena.scope(() => {
+      const matrix = this.runtime.floats(values, shape);
+      const weight = this.#panels(placed, pointer);
+      packWeight(this.runtime, weight, matrix, layout === "panels-transposed");
     });
   }
 
@@ -326,10 +294,28 @@ export class Parameters {
     return kind === "exp_avg" && statistic ? null : offset;
   }
 
-  #address(placed: Placed, kind: ArrayKind): number {
+  /** The same, where the array must hold it. */
+  #start(placed: Placed, kind: ArrayKind): number {
     const offset = this.#offset(placed, kind);
     if (offset === null) throw new ReferenceError(`${placed.name} has no ${kind}`);
-    return this.array(kind) + offset * 4;
+    return offset;
+  }
+
+  #momentsAt(placed: Placed, kind: MomentKind): Moments {
+    return this.momentsOf(kind, this.#start(placed, kind));
+  }
+
+  /** Address of a tensor in an array; null where it is not stored as f32. */
+  #floatsAt(placed: Placed, kind: ArrayKind): number | null {
+    if (!isMoment(kind)) return this.array(kind) + this.#start(placed, kind) * 4;
+    const { format, pointer } = this.#momentsAt(placed, kind);
+    return format === "f32" ? pointer : null;
+  }
+
+  #address(placed: Placed, kind: ArrayKind): number {
+    const address = this.#floatsAt(placed, kind);
+    if (address === null) throw new TypeError(`${kind} is in ${this.moments}, not in f32`);
+    return address;
   }
 
   #floats(pointer: number, length: number): Float32Array {

@@ -37,7 +37,14 @@ export {
   steepest,
   testRates,
 } from "./rate_finder.ts";
-export { loraOf, type Recipe, type RecipeName, recipes, type ScheduleName } from "./recipe.ts";
+export {
+  loraOf,
+  type Recipe,
+  type RecipeName,
+  recipes,
+  type ScheduleName,
+  trainedModel,
+} from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
 export { SOFT_TARGETS, Teaching } from "./soft_targets.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";

@@ -4,6 +4,8 @@ import type { FormatChoice } from "../data/mod.ts";
 import type {
   LoraOptions,
   LoraTarget,
+  ModelOptions,
+  MomentFormat,
   Normalization,
   OptimizerName,
   Preset,
@@ -132,6 +134,12 @@ export interface Recipe {
    * predictions at temperature 2, 16, 32, 64 and 128 leave 21, 20, 18 and 17 % to the others: 8 bytes each buy little.
    */
   readonly distillTopK: number;
+  /** bf16: mixed precision, see ModelOptions. */
+  readonly precision: "f32" | "bf16";
+  /** Number format of AdamW's moments. */
+  readonly moments: MomentFormat;
+  /** Keeps only each layer's input for backward, and computes the rest again. */
+  readonly recompute: boolean;
   /**
    * What the run learns by, from the model of a checkpoint: the data's own words; pairs of answers (`dpo`, `ipo`,
    * `simpo`); or the rewards of its own answers (`grpo`).
@@ -213,6 +221,9 @@ const ORIGINAL = {
   distillWeight: 0.5,
   distillDivergence: "forward",
   distillTopK: 32,
+  precision: "f32",
+  moments: "f32",
+  recompute: false,
   preference: "none",
   beta: 0.1,
   gamma: 0.5,
@@ -405,4 +416,11 @@ export function loraOf(
 ): LoraOptions | undefined {
   if (loraRank === 0) return undefined;
   return { rank: loraRank, alpha: loraAlpha, targets: loraTargets, dropout: loraDropout };
+}
+
+/** The model that a recipe trains. */
+export function trainedModel(recipe: Recipe): ModelOptions {
+  const { precision, optimizer, moments, recompute } = recipe;
+  const average = recipe.averaging !== "none", lora = loraOf(recipe);
+  return { training: true, precision, optimizer, moments, recompute, average, lora };
 }

@@ -62,10 +62,7 @@ export interface TrainOptions {
   readonly onEvent: (event: TrainingEvent) => void;
 }
 
-/**
- * Tokens of a validation batch: enough for GEMM's speed. The activations of all layers are kept, so that a larger
- * one would need more memory than a training step.
- */
+/** Tokens of a validation batch: enough for GEMM's speed, and no more memory than a training step takes. */
 const EVALUATION_TOKENS = 256;
 const SAMPLE_TOKENS = 48;
 

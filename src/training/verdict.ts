@@ -108,6 +108,7 @@ function fastFall(epochs: readonly EpochLosses[], facts: RunFacts): Verdict | nu
 /** The two flags most likely to help against memorising, of those not yet in use. */
 function againstMemorising({ recipe, trainingTexts }: RunFacts, best: number): string[] {
   const smaller = {
+    "355m": "124m",
     "124m": "mini",
     mini: "micro",
     micro: "tiny",

@@ -1,8 +1,8 @@
 // AdamW, the gradient's norm and the initial values.
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { adamw, fillNormal, sumOfSquares } from "../../src/kernels/mod.ts";
-import { assertWithin, Engines, largest, sameBytes, U } from "../kernels/helpers.ts";
+import { adamw, fillNormal, sumOfSquares, type Tensor } from "../../src/kernels/mod.ts";
+import { assertWithin, Engines, largest, moments, sameBytes, U } from "../kernels/helpers.ts";
 import {
   adamW,
   clipScale,
@@ -50,7 +50,7 @@ for (
       const [m, v] = [0, 1].map(() => space.floats(new Float32Array(LENGTH)));
       steps.forEach((gradient, i) => {
         runtime.f32(g).set(gradient);
-        adamw(runtime, p.pointer, g.pointer, m!.pointer, v!.pointer, LENGTH, {
+        adamw(runtime, p.pointer, g.pointer, moments(m!), moments(v!), LENGTH, {
           ...{ gradientScale: scales[i]!, beta1, beta2, learningRate, weightDecay, epsilon },
           step: i + 1,
         });
@@ -87,13 +87,14 @@ Deno.test("adamw without a gradient decays only, and a NaN gradient shows in its
   gradient[5] = NaN;
   const start = randomValues(32, 1);
   const [p] = engines.compute((space) => {
-    const pointers = [start, gradient, gradient.map(() => 0), gradient.map(() => 0)]
-      .map((values) => space.floats(values).pointer) as [number, number, number, number];
-    adamw(space.runtime, ...pointers, 32, {
+    const tensors = [start, gradient, gradient.map(() => 0), gradient.map(() => 0)]
+      .map((values) => space.floats(values));
+    const [p, g, m, v] = tensors as [Tensor, Tensor, Tensor, Tensor];
+    adamw(space.runtime, p.pointer, g.pointer, moments(m), moments(v), 32, {
       ...{ gradientScale: 1, beta1: 0.9, beta2: 0.999, learningRate: 0.1, weightDecay: 0.5 },
       ...{ epsilon: 1e-8, step: 1 },
     });
-    return [space.runtime.f32({ pointer: pointers[0], shape: [32], type: "f32" }).slice()];
+    return [space.read(p)];
   });
   p!.forEach((value, i) => {
     if (i === 5) assert(Number.isNaN(value));

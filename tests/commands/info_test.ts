@@ -1,6 +1,7 @@
 // What info prints, as a person and as a program read it.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
 import { presets } from "../../src/model/mod.ts";
 import { run } from "../../src/commands/info.ts";
 
@@ -22,6 +23,7 @@ Deno.test("info --json: 124m has 124,442,112 parameters, its sizes and its confi
   assertEquals(figures.parameters, 124_442_112);
   assertEquals({ ...figures, ...presets["124m"] }, figures);
   // Training holds parameters, gradients and two moments, generation the parameters, 4 bytes each.
+  assert(figures.shared_bytes > 16 * figures.parameters);
   assert(figures.training_bytes > 16 * figures.parameters);
   assert(figures.training_bytes < 2.9e9);
   assert(figures.generation_bytes > 4 * figures.parameters);
@@ -35,6 +37,29 @@ Deno.test("info: more tokens need more memory", async () => {
   assert(many.generation_bytes > few.generation_bytes);
 });
 
+Deno.test("info: each way to need less memory is foretold, and 355m fits WebAssembly's 4 GiB with all of them", async () => {
+  // So many tokens that a pass needs more than saving.
+  const tokens = 4096, parameters = 124_442_112, activations = tokens * 12 * 72 * 768;
+  const bytes = async (...flags: string[]) => {
+    const args = ["--model", "124m", "--tokens", String(tokens), ...flags, "--json"];
+    return JSON.parse(await printed(args)).shared_bytes;
+  };
+  const full = await bytes();
+  const saved = async (...flags: string[]) => full - await bytes(...flags);
+  const assertNear = (actual: number, expected: number, share: number) =>
+    assert(Math.abs(actual - expected) <= share * expected, `${actual} instead of ${expected}`);
+  // Two moments of 4 bytes become 2, and 1 with 4 for every 256.
+  assertNear(await saved("--moments", "bf16"), 4 * parameters, 0.001);
+  assertNear(await saved("--moments", "int8"), 5.97 * parameters, 0.002);
+  // 34 of 72 bytes are kept for a channel, or 4.
+  assertNear(await saved("--precision", "bf16"), 38 / 72 * activations, 0.15);
+  assertNear(await saved("--recompute", "on"), 68 / 72 * activations, 0.1);
+  const least = ["--model", "355m", "--moments", "int8", "--recompute", "on", "--json"];
+  const medium = JSON.parse(await printed(least));
+  assertEquals([medium.parameters, medium.moments, medium.recompute], [354_826_240, "int8", true]);
+  assert(medium.shared_bytes < 2 ** 32 - 16 * 20 * 2 ** 20, `${medium.shared_bytes}`);
+});
+
 Deno.test("info: lion keeps a moment less than adamw, muon one less of the matrices", async () => {
   const needed = async (optimizer: string) =>
     JSON.parse(await printed(["--model", "124m", "--optimizer", optimizer, "--json"]));
@@ -42,6 +67,11 @@ Deno.test("info: lion keeps a moment less than adamw, muon one less of the matri
   const saved = adamw.training_bytes - lion.training_bytes;
   assert(saved >= 4 * adamw.parameters && saved < 4.01 * adamw.parameters);
   assertEquals(adamw.training_bytes - muon.training_bytes, 4 * 12 * 12 * 768 ** 2);
+  assertThrows(
+    () => run(["--optimizer", "muon", "--moments", "bf16"]),
+    UserError,
+    "--moments bf16 is for --optimizer adamw; with muon leave --moments out",
+  );
 });
 
 Deno.test("info: a table of all presets", async () => {

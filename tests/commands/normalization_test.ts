@@ -28,8 +28,14 @@ Deno.test("a model with another norm is trained, generates, and is not exported;
       directory,
       ...["train", ...small, "--model", "nano", "--sample-every", "0", "--out", "run"],
       ...["--normalization", "batchnorm", "--optimizer", "lion", "--learning-rate", "1e-4"],
+      ...["--precision", "bf16", "--recompute", "on"],
     );
     assertEquals([first.code, first.stderr], [0, ""]);
+    for (
+      const named of ["optimizer lion", "normalization batchnorm", "precision bf16, moments f32"]
+    ) {
+      assertStringIncludes(first.stdout, named);
+    }
     const config = JSON.parse(Deno.readTextFileSync(`${directory}/run/last/config.json`));
     assertEquals([config.model_type, config.architectures], ["illuminator", undefined]);
     assertEquals(config.illuminator.normalization, "batchnorm");

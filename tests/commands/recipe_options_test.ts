@@ -75,6 +75,7 @@ Deno.test("flags that contradict each other are refused", () => {
     [recipes.basic, ["--patience", "2"], "--patience needs --stop-on"],
     [recipes.enhanced, ["--validation", "0"], "needs --validation above 0"],
     [recipes.basic, ["--distill-weight", "1"], "--distill-weight needs --teacher DIR"],
+    [recipes.basic, ["--moments", "int8", "--optimizer", "lion"], "int8 is for --optimizer adamw"],
     [recipes.basic, ["--formats", "q-b"], "did you mean q-a?"],
     [recipes.basic, ["--formats", "q-a:0"], "how many conversations"],
   ];

@@ -2,7 +2,7 @@
 // element-wise bounds. What kernels must compute stands in tests/reference/.
 
 import { assert, assertEquals } from "@std/assert";
-import { Runtime, type RuntimeOptions, type Tensor } from "../../src/kernels/mod.ts";
+import { type Moments, Runtime, type RuntimeOptions, type Tensor } from "../../src/kernels/mod.ts";
 
 /** Unit roundoff of f32: one rounding changes a value by at most this fraction of it. */
 export const U = 2 ** -24;
@@ -18,6 +18,11 @@ const ENGINES: readonly RuntimeOptions[] = [
 const GUARD = Float32Array.from({ length: 16 }, (_, i) => 1234.5 + i);
 /** Bytes of memory that hold NaN before a computation, so that what nobody wrote shows. */
 const POISONED = 2 ** 20;
+
+/** A tensor of f32 as one of AdamW's moments. */
+export function moments({ pointer }: Pick<Tensor, "pointer">): Moments {
+  return { format: "f32", pointer, scales: 0 };
+}
 
 /** A runtime, and the guards of the computation that it is doing. */
 export class Workspace {

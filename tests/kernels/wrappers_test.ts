@@ -4,6 +4,7 @@
 import { assert, assertThrows } from "@std/assert";
 import * as kernels from "../../src/kernels/mod.ts";
 import type { Tensor, Weight } from "../../src/kernels/mod.ts";
+import { moments } from "./helpers.ts";
 
 const runtime = await kernels.Runtime.start({ threads: 1, kernel: "6x8" });
 Deno.test.afterAll(() => runtime.close());
@@ -298,7 +299,7 @@ test("elementwise kernels and AdamW", () => {
     [
       "adamw length: must be a multiple of 16, got 24",
       () =>
-        kernels.adamw(runtime, pointer, pointer, pointer, pointer, 24, {
+        kernels.adamw(runtime, pointer, pointer, moments(x), moments(x), 24, {
           ...{ ...step, epsilon: 1, step: 1 },
         }),
     ],

@@ -11,6 +11,7 @@ import {
   type RunState,
   startOfRun,
   train,
+  trainedModel,
   type TrainingEvent,
   validationLoss,
 } from "../../src/training/mod.ts";
@@ -112,8 +113,7 @@ export async function runTraining(
       attn_pdrop: dropout,
       ...(recipe.normalization === "layernorm" ? {} : { normalization: recipe.normalization }),
     };
-    const average = recipe.averaging !== "none", { optimizer } = recipe;
-    const model = new GPT(runtime, configuration, { training: true, average, optimizer });
+    const model = new GPT(runtime, configuration, trainedModel(recipe));
     let state: RunState = {
       version: 1,
       momentSteps: 0,
