@@ -49,7 +49,8 @@ export { learningRateAt } from "./schedule.ts";
 export { SOFT_TARGETS, Teaching } from "./soft_targets.ts";
 export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
 export { prepareTeaching, teachersMemory, teacherWarnings } from "./teachers.ts";
-export { largestBatch, stepsPerEpoch, train, type TrainOptions, validationLoss } from "./train.ts";
+export type { TrainOptions } from "./run.ts";
+export { largestBatch, stepsPerEpoch, train, validationLoss } from "./train.ts";
 export {
   type EpochLosses,
   type RunFacts,

@@ -1,8 +1,6 @@
 // The training loop: epochs of optimiser steps, validation, early stopping, checkpoints.
 
-import { type EpochLosses, verdictOf } from "./verdict.ts";
 import process from "node:process";
-import { saveCheckpoint } from "../checkpoint/mod.ts";
 import {
   batchesOf,
   collate,
@@ -12,20 +10,12 @@ import {
   totalWeight,
 } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
-import { generateBatch, GREEDY } from "../generation/mod.ts";
 import { emptySums, type GPT, type LossSums } from "../model/mod.ts";
 import { mixedSeed, randomNumbers } from "../random.ts";
-import {
-  CompactTokenizer,
-  formats,
-  renderPrompt,
-  stopTexts,
-  type Tokenizer,
-} from "../tokenizer/mod.ts";
 import type { Corpus } from "./corpus.ts";
 import { orderOf } from "./curriculum.ts";
 import { diagnose, type Diagnosis } from "./diagnosis.ts";
-import type { EpochEvent, TrainingEvent } from "./events.ts";
+import type { EpochEvent } from "./events.ts";
 import {
   largestLesson,
   type Lesson,
@@ -33,38 +23,15 @@ import {
   preferenceOf,
 } from "./preference/mod.ts";
 import type { Recipe } from "./recipe.ts";
+import type { TrainOptions } from "./run.ts";
+import { sample } from "./samples.ts";
+import { keepWeights, save, saveBest } from "./saves.ts";
 import { learningRateAt } from "./schedule.ts";
-import type { Teaching } from "./soft_targets.ts";
 import { type Progress, type RunState, watch } from "./state.ts";
-
-export interface TrainOptions {
-  readonly model: GPT;
-  /** The model as the run began, for recipes that hold to it while they sample. */
-  readonly reference?: GPT;
-  readonly tokenizer: Tokenizer;
-  readonly corpus: Corpus;
-  /** What teachers say of the training texts, if there are any. */
-  readonly teaching?: Teaching | null;
-  /** Where the run stands; its progress is changed as it goes. */
-  readonly state: RunState;
-  /** The run's directory: `last` and `best` go there. */
-  readonly directory: string;
-  /** Lines of history.jsonl so far; those of the run are added. */
-  readonly history: string[];
-  /** Epochs between two saves of `last`; 0 saves it only at the end. */
-  readonly saveEvery: number;
-  /** How many of these saves' weights stay, as `epoch-N`; none if absent. */
-  readonly keep?: number;
-  /** Number format of `best`; f32 if absent. */
-  readonly bestType?: "f32" | "bf16";
-  /** Ends the run behind the current step, saved. */
-  readonly signal: AbortSignal;
-  readonly onEvent: (event: TrainingEvent) => void;
-}
+import { type EpochLosses, verdictOf } from "./verdict.ts";
 
 /** Tokens of a validation batch: enough for GEMM's speed, and no more memory than a training step takes. */
 const EVALUATION_TOKENS = 256;
-const SAMPLE_TOKENS = 48;
 
 /** Optimiser steps in an epoch. */
 export function stepsPerEpoch(recipe: Recipe, examples: number): number {
@@ -361,12 +328,7 @@ async function judgeEpoch(
   if (speaks || recipe.sampleEvery > 0 && progress.finished !== null) await sample(options);
   progress.seconds += (performance.now() - start) / 1000;
   if (improved && keepsBest(recipe, validation_loss)) {
-    saveCheckpoint(`${options.directory}/best`, model, {
-      metadata: metadataOf(options),
-      base: state.init ?? undefined,
-      type: options.bestType,
-    });
-    onEvent({ event: "saved", directory: `${options.directory}/best` });
+    saveBest(options);
   }
   const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;
   if (due && (options.keep ?? 0) > 0) keepWeights(options);
@@ -399,73 +361,4 @@ function closeEpoch(progress: Progress): void {
 /** Without validation data or early stopping there is nothing to choose by: the last weights are it. */
 function keepsBest(recipe: Recipe, validation: number | null): boolean {
   return validation !== null || recipe.stopOn !== "never";
-}
-
-function metadataOf({ corpus, state }: TrainOptions) {
-  const { recipe, recipeName, init, progress } = state;
-  const format = recipe.formats[0]?.name ?? "human-assistant";
-  return {
-    format,
-    turns: corpus.turns,
-    ...(recipe.unsure > 0
-      ? { unsure: { probability: recipe.unsure, answer: corpus.doNotKnow ?? "I do not know." } }
-      : {}),
-    ...(corpus.tokenizer instanceof CompactTokenizer
-      ? { vocabulary: corpus.tokenizer.kept, intents: [...corpus.tokenizer.intents.keys()] }
-      : {}),
-    step: progress.step,
-    epoch: progress.epoch,
-    recipe: { name: recipeName, init, ...recipe },
-  };
-}
-
-/** Keeps this epoch's weights, and removes the oldest of more than `keep`. */
-function keepWeights(options: TrainOptions): void {
-  const { model, state, directory, keep = 0 } = options;
-  saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
-    metadata: metadataOf(options),
-    base: state.init ?? undefined,
-  });
-  const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
-    .flatMap((match) => match === null ? [] : [Number(match[1])])
-    .sort((a, b) => b - a);
-  for (const epoch of epochs.slice(keep)) {
-    Deno.removeSync(`${directory}/epoch-${epoch}`, { recursive: true });
-  }
-}
-
-/** Replaces `last`: weights, moments, state and history. */
-function save(options: TrainOptions): void {
-  const { model, state, directory } = options;
-  saveCheckpoint(`${directory}/last`, model, {
-    metadata: metadataOf(options),
-    base: state.init ?? undefined,
-    training: { state, history: options.history.map((line) => line + "\n").join("") },
-  });
-  options.onEvent({ event: "saved", directory: `${directory}/last` });
-}
-
-/** Answers the recipe's sample prompts, greedily. */
-async function sample(options: TrainOptions): Promise<void> {
-  const { model, tokenizer, state, signal, onEvent } = options;
-  const format = formats[state.recipe.formats[0]?.name ?? "human-assistant"];
-  const prompts = state.recipe.samples.filter((prompt) =>
-    encode(prompt).length < model.configuration.n_positions
-  );
-  function encode(prompt: string): number[] {
-    return tokenizer.encode(renderPrompt(format, [{ role: "user", content: prompt }]));
-  }
-  const decoding = { ...GREEDY, maxTokens: SAMPLE_TOKENS, stopTexts: stopTexts(format) };
-  const requests = prompts.map((prompt) => ({ prompt: encode(prompt), options: decoding }));
-  const width = Math.max(1, requests.length);
-  const answers = await generateBatch(model, tokenizer, requests, { width, signal });
-  answers.forEach((answer, i) => {
-    if (answer === undefined) return;
-    onEvent({
-      event: "sample",
-      epoch: state.progress.epoch,
-      prompt: prompts[i]!,
-      text: answer.text,
-    });
-  });
 }

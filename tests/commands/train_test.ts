@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { lockRun } from "../../src/checkpoint/mod.ts";
-import { checkMemory } from "../../src/commands/train.ts";
+import { checkMemory } from "../../src/commands/train_prepare.ts";
 import { UserError } from "../../src/errors.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).href;

@@ -1,0 +1,33 @@
+// What a training run works with.
+
+import type { GPT } from "../model/mod.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
+import type { Corpus } from "./corpus.ts";
+import type { TrainingEvent } from "./events.ts";
+import type { Teaching } from "./soft_targets.ts";
+import type { RunState } from "./state.ts";
+
+export interface TrainOptions {
+  readonly model: GPT;
+  /** The model as the run began, for recipes that hold to it while they sample. */
+  readonly reference?: GPT;
+  readonly tokenizer: Tokenizer;
+  readonly corpus: Corpus;
+  /** What teachers say of the training texts, if there are any. */
+  readonly teaching?: Teaching | null;
+  /** Where the run stands; its progress is changed as it goes. */
+  readonly state: RunState;
+  /** The run's directory: `last` and `best` go there. */
+  readonly directory: string;
+  /** Lines of history.jsonl so far; those of the run are added. */
+  readonly history: string[];
+  /** Epochs between two saves of `last`; 0 saves it only at the end. */
+  readonly saveEvery: number;
+  /** How many of these saves' weights stay, as `epoch-N`; none if absent. */
+  readonly keep?: number;
+  /** Number format of `best`; f32 if absent. */
+  readonly bestType?: "f32" | "bf16";
+  /** Ends the run behind the current step, saved. */
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: TrainingEvent) => void;
+}

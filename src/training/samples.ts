@@ -1,0 +1,32 @@
+// What a run lets its model say now and then.
+
+import { generateBatch, GREEDY } from "../generation/mod.ts";
+import { formats, renderPrompt, stopTexts } from "../tokenizer/mod.ts";
+import type { TrainOptions } from "./run.ts";
+
+const SAMPLE_TOKENS = 48;
+
+/** Answers the recipe's sample prompts, greedily. */
+export async function sample(options: TrainOptions): Promise<void> {
+  const { model, tokenizer, state, signal, onEvent } = options;
+  const format = formats[state.recipe.formats[0]?.name ?? "human-assistant"];
+  const prompts = state.recipe.samples.filter((prompt) =>
+    encode(prompt).length < model.configuration.n_positions
+  );
+  function encode(prompt: string): number[] {
+    return tokenizer.encode(renderPrompt(format, [{ role: "user", content: prompt }]));
+  }
+  const decoding = { ...GREEDY, maxTokens: SAMPLE_TOKENS, stopTexts: stopTexts(format) };
+  const requests = prompts.map((prompt) => ({ prompt: encode(prompt), options: decoding }));
+  const width = Math.max(1, requests.length);
+  const answers = await generateBatch(model, tokenizer, requests, { width, signal });
+  answers.forEach((answer, i) => {
+    if (answer === undefined) return;
+    onEvent({
+      event: "sample",
+      epoch: state.progress.epoch,
+      prompt: prompts[i]!,
+      text: answer.text,
+    });
+  });
+}

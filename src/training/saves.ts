@@ -1,0 +1,60 @@
+// The checkpoints that a run leaves: `last` to go on with, `best` to use, and epochs that are kept beside them.
+
+import { saveCheckpoint } from "../checkpoint/mod.ts";
+import { CompactTokenizer } from "../tokenizer/mod.ts";
+import type { TrainOptions } from "./run.ts";
+
+function metadataOf({ corpus, state }: TrainOptions) {
+  const { recipe, recipeName, init, progress } = state;
+  const format = recipe.formats[0]?.name ?? "human-assistant";
+  return {
+    format,
+    turns: corpus.turns,
+    ...(recipe.unsure > 0
+      ? { unsure: { probability: recipe.unsure, answer: corpus.doNotKnow ?? "I do not know." } }
+      : {}),
+    ...(corpus.tokenizer instanceof CompactTokenizer
+      ? { vocabulary: corpus.tokenizer.kept, intents: [...corpus.tokenizer.intents.keys()] }
+      : {}),
+    step: progress.step,
+    epoch: progress.epoch,
+    recipe: { name: recipeName, init, ...recipe },
+  };
+}
+
+/** Replaces `best`: weights alone. */
+export function saveBest(options: TrainOptions): void {
+  const { model, state, directory, bestType } = options;
+  saveCheckpoint(`${directory}/best`, model, {
+    metadata: metadataOf(options),
+    base: state.init ?? undefined,
+    type: bestType,
+  });
+  options.onEvent({ event: "saved", directory: `${directory}/best` });
+}
+
+/** Keeps this epoch's weights, and removes the oldest of more than `keep`. */
+export function keepWeights(options: TrainOptions): void {
+  const { model, state, directory, keep = 0 } = options;
+  saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
+    metadata: metadataOf(options),
+    base: state.init ?? undefined,
+  });
+  const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
+    .flatMap((match) => match === null ? [] : [Number(match[1])])
+    .sort((a, b) => b - a);
+  for (const epoch of epochs.slice(keep)) {
+    Deno.removeSync(`${directory}/epoch-${epoch}`, { recursive: true });
+  }
+}
+
+/** Replaces `last`: weights, moments, state and history. */
+export function save(options: TrainOptions): void {
+  const { model, state, directory } = options;
+  saveCheckpoint(`${directory}/last`, model, {
+    metadata: metadataOf(options),
+    base: state.init ?? undefined,
+    training: { state, history: options.history.map((line) => line + "\n").join("") },
+  });
+  options.onEvent({ event: "saved", directory: `${directory}/last` });
+}
