@@ -63,14 +63,15 @@ export function verdictOf(epochs: readonly EpochLosses[], facts: RunFacts): Verd
       advice: againstMemorising(facts, best.epoch),
     };
   }
-  const before = judged.at(-2)?.validation_loss ?? Infinity;
+  const before = judged.at(-2)?.validation_loss ?? null;
+  const fell = before === null ? Infinity : before - validation;
   const gap = validation - last.learned_loss;
-  if (before - validation > STILL_FALLING && gap < WIDE_GAP * validation) {
+  if (fell > STILL_FALLING && gap < WIDE_GAP * validation) {
     return {
       kind: "unfinished",
-      words: `learning, and not done: validation still fell ${
-        two(before - validation)
-      } in the last epoch`,
+      words: before === null
+        ? `learning: validation is at ${two(validation)} after the first epoch, and not done`
+        : `learning, and not done: validation still fell ${two(fell)} in the last epoch`,
       advice: [
         `--epochs ${2 * facts.recipe.epochs}`,
         `--learning-rate ${2 * facts.recipe.learningRate}`,

@@ -46,6 +46,11 @@ Deno.test("unfinished: validation still falls", () => {
     "learning, and not done: validation still fell 0.40 in the last epoch",
   ]);
   assertEquals(advice[0], "--epochs 20");
+  const single = verdictOf(curve([3, 3.1]), facts);
+  assertEquals([single.kind, single.words], [
+    "unfinished",
+    "learning: validation is at 3.10 after the first epoch, and not done",
+  ]);
 });
 
 Deno.test("too fast: few texts, few steps, a steep fall", () => {
