@@ -24,12 +24,12 @@ export interface Recipe {
   /** Files that are set aside as they are, beside what `validation` sets aside. */
   readonly validationData: readonly string[];
   readonly formats: readonly FormatChoice[];
-  /** GPT-2's tokens, or only those that the corpus uses and all bytes. */
   /**
    * With vocabulary "corpus": each intent of the data has a token of its own, which the model says, unseen, before its
    * answer. So it first decides what is asked, once, and not anew with each word in which two answers differ.
    */
   readonly intentTokens: boolean;
+  /** GPT-2's tokens, or only those that the corpus uses and all bytes. */
   readonly vocabulary: "gpt2" | "corpus";
   /**
    * With intents' tokens: share of the questions, drawn anew each epoch, from which the answer is learned too, and not only

@@ -4,6 +4,11 @@ import { saveCheckpoint } from "../checkpoint/mod.ts";
 import { CompactTokenizer } from "../tokenizer/mod.ts";
 import type { TrainOptions } from "./run.ts";
 
+/** What all of a run's checkpoints say of themselves. */
+function describe(options: TrainOptions) {
+  return { metadata: metadataOf(options), base: options.state.init ?? undefined };
+}
+
 function metadataOf({ corpus, state }: TrainOptions) {
   const { recipe, recipeName, init, progress } = state;
   const format = recipe.formats[0]?.name ?? "human-assistant";
@@ -24,10 +29,9 @@ function metadataOf({ corpus, state }: TrainOptions) {
 
 /** Replaces `best`: weights alone. */
 export function saveBest(options: TrainOptions): void {
-  const { model, state, directory, bestType } = options;
+  const { model, directory, bestType } = options;
   saveCheckpoint(`${directory}/best`, model, {
-    metadata: metadataOf(options),
-    base: state.init ?? undefined,
+    ...describe(options),
     type: bestType,
   });
   options.onEvent({ event: "saved", directory: `${directory}/best` });
@@ -37,8 +41,7 @@ export function saveBest(options: TrainOptions): void {
 export function keepWeights(options: TrainOptions): void {
   const { model, state, directory, keep = 0 } = options;
   saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
-    metadata: metadataOf(options),
-    base: state.init ?? undefined,
+    ...describe(options),
   });
   const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
     .flatMap((match) => match === null ? [] : [Number(match[1])])
@@ -52,8 +55,7 @@ export function keepWeights(options: TrainOptions): void {
 export function save(options: TrainOptions): void {
   const { model, state, directory } = options;
   saveCheckpoint(`${directory}/last`, model, {
-    metadata: metadataOf(options),
-    base: state.init ?? undefined,
+    ...describe(options),
     training: { state, history: options.history.map((line) => line + "\n").join("") },
   });
   options.onEvent({ event: "saved", directory: `${directory}/last` });
