@@ -2,7 +2,7 @@
 
 import type { Tensor } from "./arena.ts";
 import { checkMultiple, checkProbability, checkShape, matrixShape } from "./check.ts";
-import { ELEMENTS_PER_CHUNK, groups } from "./chunks.ts";
+import { columnsPerChunk, ELEMENTS_PER_CHUNK, groups } from "./chunks.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** A stream of dropout decisions: probability and the two keys of its counter-based bits. */
@@ -91,7 +91,7 @@ export function addColumnSums(runtime: Runtime, out: Tensor, x: Tensor): void {
   runtime.pool.run(
     "column_sums",
     columns / 4,
-    Math.max(4, Math.ceil(ELEMENTS_PER_CHUNK / rows / 4)),
+    columnsPerChunk(rows),
     out.pointer,
     x.pointer,
     rows,

@@ -2,7 +2,7 @@
 
 import type { Tensor } from "./arena.ts";
 import { checkMultiple, checkShape, matrixShape } from "./check.ts";
-import { ELEMENTS_PER_CHUNK, rowsPerChunk } from "./chunks.ts";
+import { columnsPerChunk, rowsPerChunk } from "./chunks.ts";
 import type { Runtime } from "./runtime.ts";
 
 export interface LayerNormSaved {
@@ -72,7 +72,7 @@ export function layerNormBackward(
   runtime.pool.run(
     "layernorm_backward_parameters",
     channels / 4,
-    Math.max(4, Math.ceil(ELEMENTS_PER_CHUNK / rows / 4)),
+    columnsPerChunk(rows),
     dgamma.pointer,
     dbeta.pointer,
     dy.pointer,
