@@ -52,8 +52,10 @@ export const RECIPE_OPTIONS = {
   vocabulary: {
     type: "string",
     placeholder: "NAME",
-    choices: ["gpt2", "corpus"],
-    help: "GPT-2's tokens, or only those that the data use and all bytes: for small models",
+    choices: ["gpt2", "corpus", "corpus-bpe"],
+    help:
+      "GPT-2's tokens, or only those that the data use and all bytes: for small models; or with " +
+      "the steps of BPE to them, so that an export cuts words that the data do not have as the model does",
   },
   "intent-tokens": {
     type: "string",

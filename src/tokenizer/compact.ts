@@ -23,6 +23,10 @@ export function vocabularyOf(texts: Iterable<string>, gpt2: Tokenizer): number[]
  * GPT-2's BPE with those of its merges alone that lead to kept tokens, so that text of kept tokens is encoded as by
  * GPT-2. A token that BPE only passes through, a step, falls into the largest kept pieces where it remains; when all
  * steps are kept none does, and this is a BPE like any other.
+ *
+ * Without the steps no BPE encodes thus: "What" is "Wh" and "at", and where "Wh" is not kept, no other two kept tokens
+ * make it; where "Wh" is there to be merged, "Wh" alone stays whole. So other programs, which can only merge, need the
+ * steps as tokens (withVocabularySteps).
  */
 export class CompactTokenizer implements Tokenizer {
   readonly vocabularySize: number;

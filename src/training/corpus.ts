@@ -19,6 +19,7 @@ import {
   render,
   type Tokenizer,
   vocabularyOf,
+  withSteps,
 } from "../tokenizer/mod.ts";
 import { learnsFromPairs } from "./preference/setting.ts";
 import type { Recipe } from "./recipe.ts";
@@ -139,7 +140,9 @@ function tokenizerFor(recipe: Recipe, entries: readonly Entry[]): Tokenizer {
   const intents = recipe.intentTokens
     ? new Set(entries.flatMap(({ intent }) => intent === undefined ? [] : [intent]))
     : [];
-  return new CompactTokenizer(gpt2, vocabularyOf(texts, gpt2), [...intents].sort());
+  const used = vocabularyOf(texts, gpt2);
+  const kept = recipe.vocabulary === "corpus-bpe" ? withSteps(used) : used;
+  return new CompactTokenizer(gpt2, kept, [...intents].sort());
 }
 
 /** The 90th percentile of the conversations' answers; 1 without conversations. */

@@ -25,12 +25,15 @@ export interface Recipe {
   readonly validationData: readonly string[];
   readonly formats: readonly FormatChoice[];
   /**
-   * With vocabulary "corpus": each intent of the data has a token of its own, which the model says, unseen, before its
+   * With a vocabulary of the corpus: each intent of the data has a token of its own, which the model says, unseen, before its
    * answer. So it first decides what is asked, once, and not anew with each word in which two answers differ.
    */
   readonly intentTokens: boolean;
-  /** GPT-2's tokens, or only those that the corpus uses and all bytes. */
-  readonly vocabulary: "gpt2" | "corpus";
+  /**
+   * GPT-2's tokens, or only those that the corpus uses and all bytes; "corpus-bpe": and the steps to them, so that any
+   * text has the same tokens in other programs, which have nothing but BPE.
+   */
+  readonly vocabulary: "gpt2" | "corpus" | "corpus-bpe";
   /**
    * With intents' tokens: share of the questions, drawn anew each epoch, from which the answer is learned too, and not only
    * which intent it is. A hundred questions with one answer need not teach its words a hundred times.

@@ -28,10 +28,13 @@ const fixture: Fixture = JSON.parse(
   ),
 );
 
-async function withModel(work: (weights: Weights, directory: string) => unknown): Promise<void> {
+async function withModel(
+  work: (weights: Weights, directory: string) => unknown,
+  steps = false,
+): Promise<void> {
   const directory = Deno.makeTempDirSync();
   try {
-    saveCompact(`${directory}/model`, fixture.corpus, fixture.intents);
+    saveCompact(`${directory}/model`, fixture.corpus, fixture.intents, steps);
     using weights = await openWeights(`${directory}/model`);
     await work(weights, directory);
   } finally {
@@ -42,6 +45,7 @@ async function withModel(work: (weights: Weights, directory: string) => unknown)
 /** Exports a model both ways and opens what was written. */
 async function withExports(
   work: (weights: Weights, exported: Weights, directory: string) => unknown,
+  steps = false,
 ): Promise<void> {
   await withModel(async (weights, directory) => {
     exportHuggingFace(`${directory}/hf`, weights);
@@ -50,7 +54,7 @@ async function withExports(
       using exported = await openWeights(path);
       await work(weights, exported, directory);
     }
-  });
+  }, steps);
 }
 
 Deno.test("compact export: tokens are those of transformers, the vocabulary and intents come back", () =>
@@ -85,6 +89,14 @@ Deno.test("compact export: kept tokens have their rows, steps that of <|pad|>, a
     }
   }));
 
+Deno.test("compact export: with all steps, any text has its tokens of before, and so transformers' own", () =>
+  withExports((weights, exported) => {
+    const own = tokenizerOf(weights.metadata);
+    assertEquals(exported.metadata.vocabulary, weights.metadata.vocabulary);
+    assertEquals(exported.configuration.vocab_size, weights.configuration.vocab_size);
+    fixture.texts.forEach((text, i) => assertEquals(own.encode(text), fixture.tokens[i], text));
+  }, true));
+
 Deno.test("compact export: special tokens and intents are control tokens of GGUF, and added ones elsewhere", () =>
   withModel(async (weights, directory) => {
     exportGguf(`${directory}/a.gguf`, weights, { type: "q8_0", explicitHead: false, name: "a" });
@@ -108,6 +120,24 @@ Deno.test("compact export: special tokens and intents are control tokens of GGUF
     assertEquals(added.at(-1)!.id, vocabularySize - 1);
     assertEquals(json("generation_config.json").eos_token_id, special.endOfText);
   }));
+
+Deno.test("--vocabulary corpus-bpe: what --vocabulary corpus keeps, and the steps to it", async () => {
+  const directory = Deno.makeTempDirSync();
+  try {
+    const [used, closed] = await Promise.all(["corpus", "corpus-bpe"].map(async (vocabulary) => {
+      const small = ["--recipe", "basic", "--model", "nano", "--max-tokens", "8", "--epochs", "1"];
+      const to = ["--vocabulary", vocabulary, "--sample-every", "0", "--out", vocabulary];
+      const { code, stderr } = await run(directory, ["train", ...small, ...to]);
+      assertEquals([code, stderr], [0, ""]);
+      using weights = await openWeights(`${directory}/${vocabulary}/last`);
+      return weights.metadata.vocabulary!;
+    }));
+    assert(used!.length < closed!.length);
+    assertEquals(closed, withSteps(used!));
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
 
 Deno.test("compact export: training goes on from it, and it generates", () =>
   withModel(async (weights, directory) => {

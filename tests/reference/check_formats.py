@@ -320,7 +320,7 @@ INTENTS = ["python", "neural networks", "überfit"]
 FIXTURE = ROOT / "tests/reference/fixtures/compact_tokens.json"
 
 
-def check_compact(directory, source, question, write=False):
+def check_compact(directory, source, question, steps=False, write=False):
     """A compact vocabulary with intents: everything in transformers and llama.cpp is as here."""
     hf = directory / "hf"
     run("export", "--weights", source, "--out", hf, "--format", "hf")
@@ -335,6 +335,12 @@ def check_compact(directory, source, question, write=False):
     intents = range(config["bos_token_id"] + 4, config["vocab_size"])
     check("compact: intents are not visible", tokenizer.decode(list(intents), skip_special_tokens=True) == "", f"{len(intents)}")
     prompt = theirs_[-1]
+    before = probe(weights=str(source), texts=texts)["encoded"]
+    if steps:
+        check("compact: tokens of before the export, to the letter", before == theirs_)
+    else:
+        cut = sum(len(a) != len(b) for a, b in zip(before, theirs_))
+        print(f"       {cut} of {len(texts)} texts are cut differently before the export: words that the corpus has not")
     model = transformers.AutoModelForCausalLM.from_pretrained(hf).eval()
     sequences = [prompt, *(t[:60] for t in theirs_[-4:-1])]
     native = probe(weights=str(source), texts=[question])["encoded"]
@@ -390,11 +396,15 @@ def main():
         check_gguf(source, directory)
         check_exact_gelu(directory)
         check_peft(source, directory)
-        small, shipped = directory / "small", directory / "shipped"
-        for place in (small, shipped):
+        small, closed, shipped = directory / "small", directory / "closed", directory / "shipped"
+        for place in (small, closed, shipped):
             place.mkdir()
-        probe(compact={"directory": str(small / "model"), "corpus": CORPUS, "intents": INTENTS})
-        check_compact(small, small / "model", "Q: What is Python?\nA:", "--write-fixture" in sys.argv)
+        for place, steps in ((small, False), (closed, True)):
+            print(f"vocabulary of a corpus, {'with' if steps else 'without'} the steps to its tokens")
+            model = {"directory": str(place / "model"), "corpus": CORPUS, "intents": INTENTS, "steps": steps}
+            probe(compact=model)
+            check_compact(place, place / "model", "Q: What is Python?\nA:", steps, "--write-fixture" in sys.argv)
+        print("the model that ships")
         check_compact(shipped, ROOT / "weights/illuminator/best", "Human: What is a variable?\nAssistant:")
     sys.exit(f"{len(failures)} failed: {', '.join(failures)}" if failures else 0)
 

@@ -2,16 +2,23 @@
 
 import { saveWeights } from "../../src/checkpoint/mod.ts";
 import { presets } from "../../src/model/mod.ts";
-import { CompactTokenizer, loadTokenizer, vocabularyOf } from "../../src/tokenizer/mod.ts";
+import {
+  CompactTokenizer,
+  loadTokenizer,
+  vocabularyOf,
+  withSteps,
+} from "../../src/tokenizer/mod.ts";
 
-/** Writes it to `directory`, without the steps to its tokens. */
+/** Writes it to `directory`, with or without the steps to its tokens. */
 export function saveCompact(
   directory: string,
   corpus: readonly string[],
   intents: readonly string[],
+  steps = false,
 ): void {
   const gpt2 = loadTokenizer();
-  const vocabulary = vocabularyOf(corpus, gpt2);
+  const used = vocabularyOf(corpus, gpt2);
+  const vocabulary = steps ? withSteps(used) : used;
   const { vocabularySize } = new CompactTokenizer(gpt2, vocabulary, intents);
   const configuration = {
     ...presets.nano,

@@ -17,8 +17,8 @@ interface Request {
   texts?: string[];
   /** Tokens whose text is wanted. */
   decode?: number[];
-  /** A small model to write, with the vocabulary of a corpus. */
-  compact?: { directory: string; corpus: string[]; intents: string[] };
+  /** A small model to write, with the vocabulary of a corpus, the steps to its tokens among it or not. */
+  compact?: { directory: string; corpus: string[]; intents: string[]; steps?: boolean };
 }
 
 function logitsOf(model: GPT, tokens: number[]): Float32Array {
@@ -35,7 +35,9 @@ function logitsOf(model: GPT, tokens: number[]): Float32Array {
 async function answer(
   { weights, sequences = [], greedy = 0, texts = [], decode = [], compact }: Request,
 ) {
-  if (compact !== undefined) saveCompact(compact.directory, compact.corpus, compact.intents);
+  if (compact !== undefined) {
+    saveCompact(compact.directory, compact.corpus, compact.intents, compact.steps);
+  }
   const tokenizer = weights === undefined
     ? loadTokenizer()
     : tokenizerOf(readWeightsInfo(weights).metadata);
