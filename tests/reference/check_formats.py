@@ -2,16 +2,14 @@
 
     python tests/reference/check_formats.py [--write-fixture]
 
-needs torch, transformers and gguf, and llama-cpp-python for the checks of llama.cpp, which are left out
-without it. Prints a line for each check and exits with 1 when one fails.
+needs torch, transformers and gguf, and peft and llama-cpp-python for the checks of theirs, which are left out
+without them. Prints a line for each check and exits with 1 when one fails.
 The fixture holds the tokens of transformers in a compact vocabulary, which tests/checkpoint/compact_test.ts compares.
 """
 
 import json
 import os
 import pathlib
-import random
-import subprocess
 import sys
 import tempfile
 
@@ -22,33 +20,9 @@ from torch import nn
 from torch.nn import functional as F
 import transformers
 
-ROOT = pathlib.Path(__file__).parents[2]
-SEQUENCES = [[15496, 11, 995, 0, 50256, 198, 40], list(range(1000, 1060)), [0]]
-GREEDY = 50
-BOUND = 1e-4
-failures = []
-
-
-def check(name, good, detail=""):
-    print(f"{'ok    ' if good else 'FAILED'} {name} {detail}", flush=True)
-    if not good:
-        failures.append(name)
-
-
-def probe(**request):
-    script = ["deno", "run", "--allow-read", "--allow-write", str(ROOT / "tests/reference/probe.ts")]
-    done = subprocess.run(script, input=json.dumps(request), capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout)
-
-
-def run(*arguments):
-    command = ["deno", "run", "--allow-read", "--allow-write", str(ROOT / "src/main.ts"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, arguments))}: {done.stderr}")
-    return done
+from check_compact import check_compact, check_compact_corpus
+from foreign import BOUND, GREEDY, ROOT, SEQUENCES
+from foreign import check, check_logits, distance, failures, last_logits, llama, probe, random_texts, run, theirs
 
 
 def randomize(model, seed):
@@ -60,23 +34,6 @@ def randomize(model, seed):
             is_norm = "ln_" in name or "norm" in name
             parameter.copy_(1 + 0.1 * noise if is_norm and name.endswith("weight") else 0.08 * noise)
     return model.eval()
-
-
-def theirs(model, sequences=SEQUENCES):
-    with torch.no_grad():
-        return [model(torch.tensor([tokens])).logits[0, -1].float() for tokens in sequences]
-
-
-def distance(ours, expected):
-    """Largest difference over the columns that both have."""
-    return max(
-        (torch.tensor(a)[: len(b)] - b[: len(a)]).abs().max().item() for a, b in zip(ours, expected, strict=True)
-    )
-
-
-def check_logits(name, path, expected, bound=BOUND):
-    worst = distance(probe(weights=str(path), sequences=SEQUENCES)["logits"], expected)
-    check(name, worst <= bound, f"logits differ by {worst:.1e}, bound {bound:.0e}")
 
 
 def read_hugging_face(directory):
@@ -115,20 +72,6 @@ def write_hugging_face(source, directory):
     ours = probe(weights=str(source), sequences=[tokens], greedy=GREEDY)["written"]
     check("50 greedy tokens of transformers", written == ours, f"{len(ours) - len(tokens)} tokens")
     return directory / "hf"
-
-
-def random_texts(count, seed):
-    generator = random.Random(seed)
-    ranges = [(32, 127)] * 4 + [(0, 32), (160, 0x250), (0x370, 0x500), (0x600, 0x700), (0x900, 0x980)]
-    ranges += [(0x2000, 0x2070), (0x3040, 0x3100), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x1F300, 0x1F650)]
-    ranges += [(0x80, 0xA0), (0x84, 0x87), (0xFEFE, 0xFF01), (0xFE00, 0xFF00), (0x1C, 0x22), (0, 0xD800), (0xE000, 0x110000)]
-
-    def text():
-        start, end = generator.choice(ranges)
-        alphabet = [generator.randrange(start, end) for _ in range(12)] + [32, 32, 10, 39, 115]
-        return "".join(chr(generator.choice(alphabet)) for _ in range(generator.randrange(60)))
-
-    return [text() for _ in range(count)]
 
 
 def check_tokenizer(directory):
@@ -238,21 +181,13 @@ def check_gguf_package(quantized, plain):
 
 
 def check_llama(expected, spread, directory):
-    try:
-        import llama_cpp
-    except ImportError:
-        print("left out: llama-cpp-python is not installed")
-        return
     # llama.cpp looks GELU up in a table of f16, and multiplies f16 matrices by f16 activations.
     for kind, bound in (("f32", 1e-2), ("f16", 2e-2), ("q8_0", 1e-1)):
         for head in (0, 1):
-            path = str(directory / f"{kind}{head}.gguf")
-            model = llama_cpp.Llama(path, n_ctx=64, logits_all=True, verbose=False, n_threads=1)
-            rows = []
-            for tokens in SEQUENCES:
-                model.reset()
-                model.eval(tokens)
-                rows.append(model.scores[len(tokens) - 1].tolist())
+            model = llama(directory / f"{kind}{head}.gguf")
+            if model is None:
+                return
+            rows = [last_logits(model, tokens).tolist() for tokens in SEQUENCES]
             worst = distance(rows, expected)
             check(f"llama.cpp {kind}, head {head}", worst <= bound * spread, f"logits differ by {worst:.1e}, spread {spread:.1f}")
     texts = [text for text in random_texts(300, 7) if "\0" not in text]
@@ -263,20 +198,13 @@ def check_llama(expected, spread, directory):
 
 def check_exact_gelu(directory):
     """llama.cpp has the tanh form only: how far our own models' logits are off there."""
-    try:
-        import llama_cpp
-    except ImportError:
-        return
     source, path = directory / "imported", directory / "exact.gguf"
     expected = [torch.tensor(row) for row in probe(weights=str(source), sequences=SEQUENCES)["logits"]]
     run("export", "--weights", source, "--format", "gguf", "--out", path)
-    model = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=1)
-    rows = []
-    for tokens in SEQUENCES:
-        model.reset()
-        model.eval(tokens)
-        rows.append(model.scores[len(tokens) - 1].tolist())
-    worst = distance(rows, expected)
+    model = llama(path)
+    if model is None:
+        return
+    worst = distance([last_logits(model, tokens).tolist() for tokens in SEQUENCES], expected)
     check("llama.cpp with our exact GELU", worst <= 1e-2, f"logits differ by {worst:.1e}")
 
 
@@ -315,74 +243,6 @@ def check_peft(source, directory):
     check_logits("PEFT's adapter merged here", directory / "merged", theirs(model))
 
 
-CORPUS = ["Python is a programming language.", "What is a neural network?", "Unbelievable: naïve 日本 models overfit."]
-INTENTS = ["python", "neural networks", "überfit"]
-FIXTURE = ROOT / "tests/reference/fixtures/compact_tokens.json"
-
-
-def check_compact(directory, source, question, steps=False, write=False):
-    """A compact vocabulary with intents: everything in transformers and llama.cpp is as here."""
-    hf = directory / "hf"
-    run("export", "--weights", source, "--out", hf, "--format", "hf")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(hf)
-    texts = random_texts(1000, 43) + CORPUS + [question]
-    ours = probe(weights=str(hf), texts=texts)["encoded"]
-    theirs_ = [tokenizer.encode(text) for text in texts]
-    wrong = [text for text, a, b in zip(texts, ours, theirs_) if a != b]
-    check("compact: AutoTokenizer on 1,000 random texts", not wrong, f"{len(wrong)} differ {[ascii(t) for t in wrong[:3]]}")
-    check("compact: AutoTokenizer decodes them", all(tokenizer.decode(t) == text for text, t in zip(texts, theirs_)))
-    config = json.loads((hf / "config.json").read_text())
-    intents = range(config["bos_token_id"] + 4, config["vocab_size"])
-    check("compact: intents are not visible", tokenizer.decode(list(intents), skip_special_tokens=True) == "", f"{len(intents)}")
-    prompt = theirs_[-1]
-    before = probe(weights=str(source), texts=texts)["encoded"]
-    if steps:
-        check("compact: tokens of before the export, to the letter", before == theirs_)
-    else:
-        cut = sum(len(a) != len(b) for a, b in zip(before, theirs_))
-        print(f"       {cut} of {len(texts)} texts are cut differently before the export: words that the corpus has not")
-    model = transformers.AutoModelForCausalLM.from_pretrained(hf).eval()
-    sequences = [prompt, *(t[:60] for t in theirs_[-4:-1])]
-    native = probe(weights=str(source), texts=[question])["encoded"]
-    expected = theirs(model, sequences)
-    there = probe(weights=str(hf), sequences=sequences, greedy=30)
-    worst = distance(there["logits"], expected)
-    check("compact: logits of transformers", worst <= BOUND, f"differ by {worst:.1e}, bound {BOUND:.0e}")
-    with torch.no_grad():
-        written = model.generate(torch.tensor([prompt]), max_new_tokens=30, min_new_tokens=30, do_sample=False)[0].tolist()
-    check("compact: 30 greedy tokens of transformers", written == there["written"], repr(tokenizer.decode(written)[:160]))
-    before = probe(weights=str(source), sequences=native, greedy=30)["written"]
-    text = [probe(weights=str(w), decode=t)["decoded"] for w, t in ((source, before), (hf, written))]
-    check("compact: the text of before the export", text[0] == text[1])
-    if write:
-        few = texts[:150] + texts[-4:]
-        FIXTURE.write_text(json.dumps({"corpus": CORPUS, "intents": INTENTS, "texts": few, "tokens": [tokenizer.encode(t) for t in few]}) + "\n")
-    check_compact_llama(directory, source, texts, ours, prompt, there["written"])
-
-
-def check_compact_llama(directory, source, texts, ours, prompt, written):
-    try:
-        import llama_cpp
-    except ImportError:
-        return
-    for kind in ("f32", "f16", "q8_0"):
-        path = directory / f"compact-{kind}.gguf"
-        run("export", "--weights", source, "--format", "gguf", "--type", kind, "--out", path)
-        model = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=1)
-        pairs = [(text, tokens) for text, tokens in zip(texts, ours) if "\0" not in text]
-        wrong = [t for t, tokens in pairs if model.tokenize(t.encode(), add_bos=False, special=False) != tokens]
-        check(f"compact: llama.cpp's tokens, {kind}", not wrong, f"{len(wrong)} of {len(pairs)} differ")
-        tokens = list(prompt)
-        while len(tokens) < len(written):
-            model.reset()
-            model.eval(tokens)
-            tokens.append(int(model.scores[len(tokens) - 1].argmax()))
-        same = next((i for i, (a, b) in enumerate(zip(tokens, written)) if a != b), len(written)) - len(prompt)
-        text = model.detokenize(tokens[len(prompt):]).decode(errors="replace")
-        # Its GELU is not ours: where random logits lie close, another token is the likeliest.
-        check(f"compact: llama.cpp's greedy text, {kind}", same > 0, f"{same} of 30 tokens as here: {text[:100]!r}")
-
-
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -396,16 +256,9 @@ def main():
         check_gguf(source, directory)
         check_exact_gelu(directory)
         check_peft(source, directory)
-        small, closed, shipped = directory / "small", directory / "closed", directory / "shipped"
-        for place in (small, closed, shipped):
-            place.mkdir()
-        for place, steps in ((small, False), (closed, True)):
-            print(f"vocabulary of a corpus, {'with' if steps else 'without'} the steps to its tokens")
-            model = {"directory": str(place / "model"), "corpus": CORPUS, "intents": INTENTS, "steps": steps}
-            probe(compact=model)
-            check_compact(place, place / "model", "Q: What is Python?\nA:", steps, "--write-fixture" in sys.argv)
+        check_compact_corpus(directory, "--write-fixture" in sys.argv)
         print("the model that ships")
-        check_compact(shipped, ROOT / "weights/illuminator/best", "Human: What is a variable?\nAssistant:")
+        check_compact(directory / "shipped", ROOT / "weights/illuminator/best", "Human: What is a variable?\nAssistant:")
     sys.exit(f"{len(failures)} failed: {', '.join(failures)}" if failures else 0)
 
 
