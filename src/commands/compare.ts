@@ -209,7 +209,7 @@ async function trainRun(
     event: (event) => shown?.event(event),
     interrupted: () => {},
   };
-  await perform(planned, { threads: options.threads, saveEvery: 0, report, signal });
+  await perform(planned, { threads: options.threads, report, signal });
 }
 
 function exists(path: string): boolean {

@@ -44,9 +44,6 @@ export function perform(
   run: Run,
   o: {
     readonly threads: number | undefined;
-    readonly saveEvery: number;
-    readonly keep?: number;
-    readonly bestType?: "f32" | "bf16";
     readonly report: Reporter;
     readonly signal: AbortSignal;
   },
@@ -79,9 +76,6 @@ export function perform(
       },
       directory,
       history,
-      saveEvery: o.saveEvery,
-      keep: o.keep,
-      bestType: o.bestType,
       signal: o.signal,
       onEvent,
     });
@@ -135,11 +129,7 @@ export async function run(args: string[]): Promise<number> {
   const planned = planOf(options);
   const report: Reporter = options.json ? jsonReporter() : terminalReporter();
   const signal = interruption(() => report.interrupted());
-  const saveEvery = options["save-every"] ?? 0;
-  const { threads, keep } = options;
-  if (keep !== undefined && saveEvery === 0) {
-    throw new UserError("--keep needs --save-every of at least 1");
-  }
+  const { threads } = options;
   if (options["find-rate"]) {
     if (planned.state.recipe.preference !== "none") {
       throw new UserError("--find-rate tests the plain loss; leave --preference out");
@@ -147,7 +137,6 @@ export async function run(args: string[]): Promise<number> {
     await findRate(planned, options, signal);
     return signal.aborted ? 130 : 0;
   }
-  const bestType = options["best-as"] as "f32" | "bf16";
-  await perform(planned, { threads, saveEvery, keep, bestType, report, signal });
+  await perform(planned, { threads, report, signal });
   return signal.aborted && planned.state.progress.finished === null ? 130 : 0;
 }

@@ -21,6 +21,7 @@ import {
   type RecipeName,
   recipes,
   type RunState,
+  type Saving,
   SOFT_TARGETS,
   startOfRun,
 } from "../training/mod.ts";
@@ -150,6 +151,7 @@ function beginRun(options: TrainFlags): Run {
       data: dataFiles(recipe, options.data),
       validationData: validationFiles(recipe, options["validation-data"]),
       skipBadLines: options["skip-bad-lines"],
+      ...savingOf(options),
       progress: startOfRun(),
     },
     fingerprint: null,
@@ -157,6 +159,16 @@ function beginRun(options: TrainFlags): Run {
     configuration: { ...base, resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout },
     weights: init,
   };
+}
+
+/** What a run leaves on disk: as flags say, or as before. @throws UserError when flags contradict each other */
+function savingOf(options: TrainFlags, before: Saving = {}): Saving {
+  const saveEvery = options["save-every"] ?? before.saveEvery;
+  const keep = options.keep ?? before.keep;
+  if (options.keep !== undefined && !saveEvery) {
+    throw new UserError("--keep needs --save-every of at least 1");
+  }
+  return { saveEvery, keep, bestType: options["best-as"] as Saving["bestType"] ?? before.bestType };
 }
 
 /** A configuration with a normalisation, which GPT-2's own does not name. */
@@ -272,7 +284,7 @@ function resumeRun(options: TrainFlags): Run {
   }
   return {
     directory,
-    state: { ...rest, recipe },
+    state: { ...rest, recipe, ...savingOf(options, rest) },
     fingerprint,
     history: history.split("\n").filter((line) => line !== ""),
     configuration: readCheckpointInfo(last).configuration,

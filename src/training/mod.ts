@@ -47,7 +47,14 @@ export {
 } from "./recipe.ts";
 export { learningRateAt } from "./schedule.ts";
 export { SOFT_TARGETS, Teaching } from "./soft_targets.ts";
-export { checkState, type Progress, type RunState, startOfRun, watch } from "./state.ts";
+export {
+  checkState,
+  type Progress,
+  type RunState,
+  type Saving,
+  startOfRun,
+  watch,
+} from "./state.ts";
 export { prepareTeaching, teachersMemory, teacherWarnings } from "./teachers.ts";
 export type { TrainOptions } from "./run.ts";
 export { largestBatch, stepsPerEpoch, train, validationLoss } from "./train.ts";

@@ -21,12 +21,6 @@ export interface TrainOptions {
   readonly directory: string;
   /** Lines of history.jsonl so far; those of the run are added. */
   readonly history: string[];
-  /** Epochs between two saves of `last`; 0 saves it only at the end. */
-  readonly saveEvery: number;
-  /** How many of these saves' weights stay, as `epoch-N`; none if absent. */
-  readonly keep?: number;
-  /** Number format of `best`; f32 if absent. */
-  readonly bestType?: "f32" | "bf16";
   /** Ends the run behind the current step, saved. */
   readonly signal: AbortSignal;
   readonly onEvent: (event: TrainingEvent) => void;

@@ -29,24 +29,24 @@ function metadataOf({ corpus, state }: TrainOptions) {
 
 /** Replaces `best`: weights alone. */
 export function saveBest(options: TrainOptions): void {
-  const { model, directory, bestType } = options;
+  const { model, directory, state } = options;
   saveCheckpoint(`${directory}/best`, model, {
     ...describe(options),
-    type: bestType,
+    type: state.bestType,
   });
   options.onEvent({ event: "saved", directory: `${directory}/best` });
 }
 
-/** Keeps this epoch's weights, and removes the oldest of more than `keep`. */
+/** Keeps this epoch's weights, and removes the oldest of more than `state.keep`. */
 export function keepWeights(options: TrainOptions): void {
-  const { model, state, directory, keep = 0 } = options;
+  const { model, state, directory } = options;
   saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
     ...describe(options),
   });
   const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
     .flatMap((match) => match === null ? [] : [Number(match[1])])
     .sort((a, b) => b - a);
-  for (const epoch of epochs.slice(keep)) {
+  for (const epoch of epochs.slice(state.keep)) {
     Deno.removeSync(`${directory}/epoch-${epoch}`, { recursive: true });
   }
 }

@@ -34,8 +34,18 @@ export interface Progress {
   seconds: number;
 }
 
+/** What a run leaves on disk, now and when it goes on. */
+export interface Saving {
+  /** Epochs between two saves of `last`; at the end only if absent or 0. */
+  readonly saveEvery?: number;
+  /** How many of these saves' weights stay, as `epoch-N`; none if absent. */
+  readonly keep?: number;
+  /** Number format of `best`; f32 if absent. */
+  readonly bestType?: "f32" | "bf16";
+}
+
 /** The content of training/state.json. */
-export interface RunState {
+export interface RunState extends Saving {
   readonly version: 1;
   readonly recipeName: string;
   readonly recipe: Recipe;

@@ -330,8 +330,9 @@ async function judgeEpoch(
   if (improved && keepsBest(recipe, validation_loss)) {
     saveBest(options);
   }
-  const due = options.saveEvery > 0 && progress.epoch % options.saveEvery === 0;
-  if (due && (options.keep ?? 0) > 0) keepWeights(options);
+  const { saveEvery = 0, keep = 0 } = state;
+  const due = saveEvery > 0 && progress.epoch % saveEvery === 0;
+  if (due && keep > 0) keepWeights(options);
   if (due && progress.finished === null) save(options);
 }
 

@@ -15,9 +15,10 @@ async function train(
   args: string[],
   stopAt = Infinity,
   signal: Deno.Signal = "SIGINT",
+  options: readonly string[] = ["--allow-read", "--allow-write"],
 ) {
   const child = new Deno.Command("deno", {
-    args: ["run", "--no-prompt", "--allow-read", "--allow-write", MAIN, "train", ...args],
+    args: ["run", "--no-prompt", ...options, MAIN, "train", ...args],
     cwd: directory,
     env: { NO_COLOR: "1" },
     stdin: "null",
@@ -103,6 +104,64 @@ Deno.test({
           file,
         );
       }
+    }),
+});
+
+/** Every file below a directory with what it holds. */
+function contentsOf(directory: string): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  for (const { name, isDirectory } of Deno.readDirSync(directory)) {
+    const path = `${directory}/${name}`;
+    if (!isDirectory) files.set(name, Deno.readFileSync(path));
+    else for (const [file, bytes] of contentsOf(path)) files.set(`${name}/${file}`, bytes);
+  }
+  return files;
+}
+
+/** A run's files but for the seconds that it took. */
+function resultOf(run: string): Map<string, Uint8Array> {
+  const files = contentsOf(run);
+  files.delete("last/training/state.json");
+  return files;
+}
+
+Deno.test({
+  name:
+    "train: the disk fills up behind --resume, the saved run stays whole and ends as if undisturbed",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    withDirectory(async (directory) => {
+      const saving = ["--save-every", "1", "--keep", "2", "--best-as", "bf16"];
+      const args = [...SMALL, "--vocabulary", "corpus", "--epochs", "4", "--validation", "0.2"];
+      const all = [...args, ...saving, "--threads", "1", "--json"];
+      assertEquals((await train(directory, [...all, "--out", "whole"])).code, 0);
+      assertEquals((await train(directory, [...all, "--out", "parts"], 11)).code, 130);
+      const parts = `${directory}/parts`;
+      // Before the first byte, within the weights of `last`, and within its moments.
+      for (const [free, failing] of [[0, "best"], [1_500_000, "last"], [3_000_000, "last"]]) {
+        const saved = contentsOf(`${parts}/last`);
+        Deno.writeTextFileSync(`${directory}/free`, `${free}`);
+        const preload = new URL("full_disk.ts", import.meta.url).pathname;
+        const { code, stderr } = await train(
+          directory,
+          ["--resume", "parts", "--threads", "1"],
+          Infinity,
+          "SIGINT",
+          [
+            "--allow-all",
+            `--preload=${preload}`,
+          ],
+        );
+        const reason = "cannot be saved: No space left on device (os error 28)";
+        assertEquals([code, stderr], [2, `error: parts/${failing}: ${reason}\n`]);
+        assertEquals(contentsOf(`${parts}/last`), saved);
+        const names = Array.from(Deno.readDirSync(parts), ({ name }) => name).sort();
+        assertEquals(names.filter((name) => !/^(best|last|\.lock|epoch-\d)$/.test(name)), []);
+      }
+      assertEquals((await train(directory, ["--resume", "parts", "--threads", "1"])).code, 0);
+      const [whole, resumed] = [resultOf(`${directory}/whole`), resultOf(parts)];
+      assertEquals([...resumed.keys()].sort(), [...whole.keys()].sort());
+      for (const [file, bytes] of whole) assertEquals(resumed.get(file), bytes, file);
     }),
 });
 

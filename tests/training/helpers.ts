@@ -153,7 +153,6 @@ export async function runTraining(
       state: teaching === null ? state : { ...state, teaching: teaching.identity },
       directory: `${directory}/run`,
       history,
-      saveEvery: 0,
       signal: stop.signal,
       onEvent: (event) => {
         events.push(event);

@@ -151,7 +151,6 @@ async function runTraining(
       state,
       directory: `${directory}/run`,
       history,
-      saveEvery: 0,
       signal: stop.signal,
       onEvent: (event) => {
         events.push(event);
