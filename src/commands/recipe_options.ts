@@ -21,7 +21,7 @@ import {
 } from "./preference_options.ts";
 
 const ON_OFF = ["on", "off"];
-const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens", "recompute"]);
+export const ON_OFF_OPTIONS = new Set(["end-of-text", "augment", "intent-tokens", "recompute"]);
 
 /** One option for every field of a recipe, named like it. */
 export const RECIPE_OPTIONS = {
@@ -327,7 +327,7 @@ export const RECIPE_OPTIONS = {
 type RecipeValues = Values<typeof RECIPE_OPTIONS>;
 
 /** The field of a recipe that an option overrides. */
-function fieldOf(option: string): string {
+export function fieldOf(option: string): string {
   const plural: Readonly<Record<string, string>> = { data: "corpus", teacher: "teachers" };
   return plural[option] ?? option.replaceAll(/-(.)/g, (_, c: string) => c.toUpperCase());
 }

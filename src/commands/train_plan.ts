@@ -27,6 +27,7 @@ import {
 } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
 import { invocation } from "./options.ts";
+import { checkRecipe } from "./recipe_check.ts";
 import { givenOptions, overrideRecipe } from "./recipe_options.ts";
 import type { TrainFlags } from "./train_options.ts";
 
@@ -117,6 +118,11 @@ function beginRun(options: TrainFlags): Run {
   const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
   if (init !== null && options.model !== undefined) {
     throw new UserError("--init brings its own size; leave --model out");
+  }
+  if (init !== null && (options.vocabulary ?? options["intent-tokens"]) !== undefined) {
+    throw new UserError(
+      "--init brings its own vocabulary and intents; leave --vocabulary and --intent-tokens out",
+    );
   }
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;
@@ -234,15 +240,36 @@ function initialInfo(init: string): CheckpointInfo {
   return info;
 }
 
-/** @throws UserError when a model cannot take the recipe's texts */
+/** @throws UserError when a model cannot take the recipe's texts, or has fewer blocks than are to be frozen */
 function checkFit(configuration: Configuration, recipe: Recipe): void {
-  const { n_positions } = configuration;
+  const { n_positions, n_layer } = configuration;
+  if (recipe.freezeLayers > n_layer) {
+    throw new UserError(
+      `--freeze-layers must be at most the model's ${n_layer} blocks, got ${recipe.freezeLayers}`,
+    );
+  }
   if (recipe.maxTokens > n_positions) {
     throw new UserError(
       `texts of ${recipe.maxTokens} tokens do not fit into the model's context; ` +
         `use --max-tokens ${n_positions} or less`,
     );
   }
+}
+
+/** @throws UserError when one is no event */
+function historyLines(history: string, directory: string): string[] {
+  const lines = history.split("\n").filter((line) => line !== "");
+  lines.forEach((line, i) => {
+    try {
+      if (typeof JSON.parse(line).event === "string") return;
+    } catch {
+      // No JSON, or null.
+    }
+    throw new UserError(
+      `${directory}/training/history.jsonl: is damaged: line ${i + 1} is no event`,
+    );
+  });
+  return lines;
 }
 
 function resumeRun(options: TrainFlags): Run {
@@ -266,6 +293,7 @@ function resumeRun(options: TrainFlags): Run {
   if (!isRun(last)) throw new UserError(`${directory}: holds no run to go on with`);
   const { state, history } = readTraining(last);
   const { fingerprint, ...rest } = checkState(state, last);
+  checkRecipe(rest.recipe, `${last}/training/state.json`);
   const recipe = { ...rest.recipe, epochs: options.epochs ?? rest.recipe.epochs };
   const { progress } = rest;
   if (options.epochs !== undefined && options.epochs <= progress.epoch) {
@@ -286,7 +314,7 @@ function resumeRun(options: TrainFlags): Run {
     directory,
     state: { ...rest, recipe, ...savingOf(options, rest) },
     fingerprint,
-    history: history.split("\n").filter((line) => line !== ""),
+    history: historyLines(history, last),
     configuration: readCheckpointInfo(last).configuration,
     weights: last,
   };

@@ -85,18 +85,23 @@ export function startOfRun(): Progress {
   };
 }
 
+const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+
 /**
  * Takes a parsed state.json for what it claims to be.
- * @throws UserError when fields are missing
+ * @throws UserError when fields are missing or wrong
  */
 export function checkState(value: unknown, directory: string): RunState {
   const state = value as Partial<RunState>;
-  const progress = state.progress;
-  const complete = state.version === 1 && state.recipe !== undefined && Array.isArray(state.data) &&
-    typeof state.fingerprint === "string" && Number.isInteger(progress?.step) &&
-    Number.isInteger(progress?.epoch) && Number.isInteger(progress?.epochStep);
+  const { progress, saveEvery = 0, keep = 0, bestType = "f32" } = state;
+  const complete = isCount(saveEvery) && isCount(keep) && ["f32", "bf16"].includes(bestType) &&
+    state.version === 1 && state.recipe !== undefined && Array.isArray(state.data) &&
+    typeof state.fingerprint === "string" && isCount(progress?.step) &&
+    isCount(progress?.epoch) && isCount(progress?.epochStep);
   if (!complete) {
-    throw new UserError(`${directory}/training/state.json: is damaged: fields are missing`);
+    throw new UserError(
+      `${directory}/training/state.json: is damaged: fields are missing or wrong`,
+    );
   }
   const { recipe, momentSteps = 0 } = state as RunState;
   return { ...state as RunState, recipe: withDefaults(recipe), momentSteps };

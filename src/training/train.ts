@@ -62,6 +62,10 @@ export async function train(options: TrainOptions): Promise<void> {
   const { corpus, state, signal } = options;
   const { recipe, progress } = state;
   const steps = stepsPerEpoch(recipe, corpus.training.length);
+  if (progress.epochStep > steps) {
+    const claim = `step ${progress.epochStep} of an epoch of ${steps}`;
+    throw new UserError(`${options.directory}: its state is damaged: it claims ${claim}`);
+  }
   const learning = preferenceOf({ ...options, recipe, progress });
   while (progress.finished === null && !signal.aborted) {
     if (progress.epochStep === 0) progress.losses = ownLosses(options);
