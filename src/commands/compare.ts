@@ -1,7 +1,7 @@
 // deno task compare: trains several recipes or settings on the same data and seeds, in turn, and compares them.
 
 import { readTraining } from "../checkpoint/mod.ts";
-import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries, UNKNOWN } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   acceptedAnswers,
@@ -38,7 +38,11 @@ export const command = {
       help:
         'flags of train, as in "ours=--recipe conversations --dropout 0"; may come several times',
     },
-    common: { type: "string", placeholder: "FLAGS", help: "flags of train for every run" },
+    common: {
+      type: "string",
+      placeholder: "FLAGS",
+      help: "flags of train for every run, which its own override",
+    },
     seeds: { type: "string", placeholder: "LIST", default: "1,2,3", help: "seeds of every run" },
     test: {
       type: "strings",
@@ -85,6 +89,8 @@ interface Outcome {
   readonly gap: number | null;
   /** Share of right answers to test questions whose data say what they want to know. */
   readonly accuracy: number | null;
+  /** Share of test questions that nobody is to answer to which the model says so. */
+  readonly honesty: number | null;
   /** Share of training answers that are given word for word. */
   readonly memorised: number;
   readonly repetition: number;
@@ -130,7 +136,8 @@ export async function run(args: string[]): Promise<number> {
   for (const { name, flags } of runs) {
     for (const seed of seeds) {
       if (stop.signal.aborted) break;
-      const all = `${flags} ${common} --seed ${seed}`;
+      // What stands last counts.
+      const all = `${common} ${flags} --seed ${seed}`;
       const outcome = await outcomeOf({ name, flags: all, seed }, options, stop.signal);
       if (outcome !== null) outcomes.push(outcome);
     }
@@ -246,9 +253,15 @@ async function judge(
     const answers = asked.length === 0 ? recited : await answerAll(questions(asked), asking);
     if (signal.aborted) return null;
     const accepted = acceptedAnswers([...training, ...test]);
-    const right = asked.flatMap(({ intent }, i) =>
-      intent === undefined ? [] : [Number(isRight(accepted, intent, answers[i]!.text))]
+    const judged = asked.flatMap(({ intent }, i) =>
+      intent === undefined
+        ? []
+        : [{ intent, right: Number(isRight(accepted, intent, answers[i]!.text)) }]
     );
+    const share = (isUnknown: boolean) => {
+      const some = judged.filter(({ intent }) => (intent === UNKNOWN) === isUnknown);
+      return some.length === 0 ? null : mean(some.map(({ right }) => right));
+    };
     const { examples } = makeExamples(test, [...test.keys()], tokenizer, {
       formats: [{ name: metadata.format }],
       maxTokens: model.configuration.n_positions,
@@ -258,7 +271,8 @@ async function judge(
     });
     return {
       test_loss: examples.length === 0 ? null : evaluateLoss(model, examples).cross_entropy,
-      accuracy: right.length === 0 ? null : mean(right),
+      accuracy: share(false),
+      honesty: share(true),
       memorised: mean(again.map((entry, i) => Number(recited[i]!.text === answerOf(entry)))),
       repetition: sequenceRepetition(answers.map(({ text }) => text)),
       stopped: mean(answers.map((answer) => Number(hasStopped(answer)))),
@@ -274,6 +288,7 @@ const COLUMNS = [
   ["test", "test_loss", 1, 3],
   ["gap", "gap", 1, 3],
   ["right, %", "accuracy", 100, 1],
+  ["declined, %", "honesty", 100, 1],
   ["recited, %", "memorised", 100, 1],
   ["repetition, %", "repetition", 100, 1],
   ["stopped, %", "stopped", 100, 1],
