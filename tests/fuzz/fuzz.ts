@@ -3,9 +3,11 @@
 //
 //     deno task fuzz --minutes 10
 
+import { ADAPTER_CONFIG, readAdapterOptions } from "../../src/checkpoint/adapter.ts";
 import { GgufFile, type GgufSource, writeGguf } from "../../src/checkpoint/gguf.ts";
 import {
   openTorchWeights,
+  openWeights,
   readCheckpointInfo,
   SafetensorsFile,
   writeSafetensors,
@@ -22,6 +24,8 @@ interface Subject {
   readonly kind: string;
   readonly file: string;
   readonly bytes: Uint8Array;
+  /** Whole files that belong to it, by name. */
+  readonly beside?: Readonly<Record<string, Uint8Array>>;
   read(path: string): unknown;
 }
 
@@ -133,8 +137,60 @@ function config(): Subject {
   return {
     kind: "config.json",
     file: "config.json",
-    bytes: new TextEncoder().encode(JSON.stringify(value, null, 2)),
-    read: (path) => readCheckpointInfo(path.slice(0, path.lastIndexOf("/"))),
+    bytes: inText(value),
+    read: (path) => readCheckpointInfo(directoryOf(path)),
+  };
+}
+
+const inText = (value: unknown) => new TextEncoder().encode(JSON.stringify(value, null, 2));
+const directoryOf = (path: string) => path.slice(0, path.lastIndexOf("/"));
+
+/** The index of a GPT-2 in two pieces. */
+function shards(): Subject {
+  const small = { n_layer: 1, n_head: 1, n_embd: 4, n_positions: 8, vocab_size: 16 };
+  const configuration = { ...presets.nano, ...small };
+  const table = parameterTable(configuration);
+  const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] as const;
+  const isFirst = (i: number) => i < table.length / 2;
+  const piece = (first: boolean) =>
+    written((path) =>
+      writeSafetensors(
+        path,
+        table.filter((_, i) => isFirst(i) === first).map(({ name, shape }) => ({
+          name,
+          shape: [...shape],
+          values: () => floats(shape.reduce((a, b) => a * b)),
+        })),
+      )
+    );
+  return {
+    kind: "shards",
+    file: "model.safetensors.index.json",
+    bytes: inText({
+      metadata: { total_size: 1 },
+      weight_map: Object.fromEntries(table.map(({ name }, i) => [name, names[isFirst(i) ? 0 : 1]])),
+    }),
+    beside: {
+      "config.json": inText({ model_type: "gpt2", ...configuration }),
+      [names[0]]: piece(true),
+      [names[1]]: piece(false),
+    },
+    async read(path) {
+      using weights = await openWeights(directoryOf(path));
+      for (const { name, shape } of parameterTable(weights.configuration)) {
+        weights.read(name, shape);
+      }
+    },
+  };
+}
+
+function adapter(): Subject {
+  const value = { peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["c_attn", "c_proj"] };
+  return {
+    kind: "adapter",
+    file: ADAPTER_CONFIG,
+    bytes: inText(value),
+    read: (path) => readAdapterOptions(directoryOf(path)),
   };
 }
 
@@ -199,19 +255,34 @@ export interface Tally {
  */
 export async function fuzz(seed: number, more: (done: number) => boolean): Promise<Tally[]> {
   const random = randomNumbers(seed);
-  const subjects = [safetensors(), gguf(), torch(), torchModel(), jsonl(), config()];
+  const subjects = [
+    safetensors(),
+    gguf(),
+    torch(),
+    torchModel(),
+    jsonl(),
+    config(),
+    shards(),
+    adapter(),
+  ];
   const tallies = subjects.map(({ kind }) => ({ kind, read: 0, refused: 0 }));
   const directory = Deno.makeTempDirSync({ prefix: "fuzz-" });
+  for (const { kind, beside = {} } of subjects) {
+    Deno.mkdirSync(`${directory}/${kind}`);
+    for (const [name, bytes] of Object.entries(beside)) {
+      Deno.writeFileSync(`${directory}/${kind}/${name}`, bytes);
+    }
+  }
   for (let done = 0; more(done); done++) {
     const subject = subjects[done % subjects.length]!, tally = tallies[done % subjects.length]!;
-    const path = `${directory}/${subject.file}`;
+    const path = `${directory}/${subject.kind}/${subject.file}`;
     Deno.writeFileSync(path, damage(subject.bytes, random));
     try {
       await subject.read(path);
       tally.read++;
     } catch (error) {
       const isGood = error instanceof UserError && !error.message.includes("\n") &&
-        error.message.includes(subject.file);
+        error.message.includes(directoryOf(path));
       if (!isGood) throw new Error(`seed ${seed}, file ${done}, kept as ${path}`, { cause: error });
       tally.refused++;
     }

@@ -5,7 +5,7 @@ import { randomNumbers } from "../../src/random.ts";
 import { damage, fuzz } from "./fuzz.ts";
 
 Deno.test("damaged files are read or refused in one line that names them, never worse", async () => {
-  for (const { kind, read, refused } of await fuzz(1, (done) => done < 6 * 400)) {
+  for (const { kind, read, refused } of await fuzz(1, (done) => done < 8 * 400)) {
     assertEquals(read + refused, 400, kind);
     assert(refused >= 40, `${kind}: only ${refused} were refused`);
   }
