@@ -166,8 +166,9 @@ export const FILTER_OPTIONS = {
     minimum: 0,
     maximum: 1,
     placeholder: "P",
-    help: "says that it does not know when its answer as a whole is less likely than P; " +
-      "as the checkpoint says if not given, 0 for never",
+    help:
+      "says that it does not know when its answer as a whole (where it learned intents: the intent) is less likely " +
+      "than P; as the checkpoint says if not given, 0 for never",
   },
   "no-filter": {
     type: "string",

@@ -28,7 +28,8 @@ import {
 import { dataPath } from "./bundled.ts";
 import { invocation } from "./options.ts";
 import { checkRecipe } from "./recipe_check.ts";
-import { givenOptions, overrideRecipe } from "./recipe_options.ts";
+import { givenOptions } from "./recipe_options.ts";
+import { overrideRecipe } from "./recipe_override.ts";
 import type { TrainFlags } from "./train_options.ts";
 
 /** A run about to begin or to go on. */
@@ -123,6 +124,9 @@ function beginRun(options: TrainFlags): Run {
     throw new UserError(
       "--init brings its own vocabulary and intents; leave --vocabulary and --intent-tokens out",
     );
+  }
+  if (init !== null && options["value-identity"] !== undefined) {
+    throw new UserError("--init brings its own weights; leave --value-identity out");
   }
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;

@@ -111,7 +111,9 @@ export async function prepare<T>(
   const runtime = await Runtime.start({ threads });
   try {
     const model = new GPT(runtime, configuration, options);
-    if (weights === null || lora !== undefined) model.initialize(state.recipe.seed);
+    if (weights === null || lora !== undefined) {
+      model.initialize(state.recipe.seed, state.recipe.valueIdentity);
+    }
     if (weights !== null && fingerprint === null) {
       await loadWeights(weights, model);
       if (state.momentSteps > 0) loadMoments(weights, model);

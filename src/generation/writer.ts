@@ -23,7 +23,10 @@ export interface WriterOptions extends DecodingOptions {
   readonly filter?: FilterOptions;
   /** Called with text as soon as it is certain to stay. */
   readonly onText?: (piece: string) => void;
-  /** With this, an answer is shown only when it is whole: any token may show that the model is guessing. */
+  /**
+   * With this, an answer is shown only when it is whole: any token may show that the model is guessing. Behind an
+   * intent's token no other can.
+   */
   readonly unsure?: Unsure;
 }
 
@@ -98,8 +101,11 @@ export class Writer {
   readonly #process: LogitProcessor;
   readonly #choose: (logits: Float32Array) => number;
   readonly #text: AnswerText;
-  /** log(the answer's probability so far), where anybody asks. */
+  /** log(the answer's probability so far), while anybody asks. */
   #logProbability = 0;
+  /** Whether the answer may be shown: nobody asks how probable it is, or its intent was probable enough. */
+  #trusted: boolean;
+  readonly #intents: ReadonlySet<number>;
 
   constructor(
     readonly prompt: readonly number[],
@@ -109,20 +115,22 @@ export class Writer {
     this.#all = [...prompt];
     this.#process = processorFor(options, tokenizer);
     this.#choose = options.choose ?? sampler(options);
-    const { unsure, onText } = options;
-    this.#text = new AnswerText(tokenizer, { ...options, onText: unsure ? undefined : onText });
+    this.#trusted = options.unsure === undefined;
+    this.#intents = new Set(tokenizer.intents?.values());
+    const onText = (piece: string) => this.#trusted && options.onText?.(piece);
+    this.#text = new AnswerText(tokenizer, { ...options, onText });
   }
 
   /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
   take(logits: Float32Array): Ending | null {
-    const { unsure } = this.options;
-    const total = unsure === undefined ? 0 : logSumExp(logits);
-    const raw = unsure === undefined ? null : logits.slice();
+    const total = this.#trusted ? 0 : logSumExp(logits);
+    const raw = this.#trusted ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
     if (raw !== null) {
       this.#logProbability += raw[token]! - total;
-      if (Math.exp(this.#logProbability) < unsure!.probability) return "unsure";
+      if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
+      this.#trusted = this.#intents.has(token);
     }
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);
@@ -135,9 +143,9 @@ export class Writer {
   /** The answer. */
   finish(ending: Ending): Generated {
     const { unsure, onText } = this.options;
-    if (unsure === undefined) return { ...this.#text.finish(ending), tokens: this.tokens, ending };
+    if (this.#trusted) return { ...this.#text.finish(ending), tokens: this.tokens, ending };
     const answer = ending === "unsure"
-      ? { text: unsure.answer, removals: [] }
+      ? { text: unsure!.answer, removals: [] }
       : this.#text.finish(ending);
     if (answer.text !== "") onText?.(answer.text);
     return { ...answer, tokens: this.tokens, ending };

@@ -104,10 +104,28 @@ export class GPT {
     this.#head = new Head(parameters, configuration);
   }
 
-  /** normal(0, 0.02), biases 0, norms 1 and 0; adapters as PEFT begins them. */
-  initialize(seed: number): void {
+  /**
+   * Normal numbers, biases 0, norms 1 and 0; adapters as PEFT begins them.
+   * @param valueIdentity if not 0, attention's values and their projection are so many times the identity: a token
+   * receives the mean of the words before it, undisturbed (after Trockman and Kolter 2023)
+   */
+  initialize(seed: number, valueIdentity = 0): void {
     this.parameters.initialize(seed);
     this.parameters.adapters?.parameters.initialize(seed);
+    if (valueIdentity === 0) return;
+    const { n_embd: C, n_layer } = this.configuration;
+    for (let layer = 0; layer < n_layer; layer++) {
+      // c_attn [C, 3 C] holds queries, keys and values side by side.
+      for (const [part, width, from] of [["c_attn", 3 * C, 2 * C], ["c_proj", C, 0]] as const) {
+        const name = `transformer.h.${layer}.attn.${part}.weight`;
+        const values = this.parameters.read(name, "parameter");
+        for (let i = 0; i < C; i++) {
+          values.fill(0, i * width + from, (i + 1) * width);
+          values[i * width + from + i] = valueIdentity;
+        }
+        this.parameters.write(name, "parameter", values);
+      }
+    }
   }
 
   /** A copy of a tensor in Hugging Face's layout, its adapter added. */

@@ -31,8 +31,11 @@ export interface ParameterSpecification {
   readonly statistic?: true;
 }
 
-/** Standard deviation of the initial weights (GPT-2). */
-const INITIAL_DEVIATION = 0.02;
+/**
+ * Standard deviation of the initial weights: GPT-2's 0.02 at its width of 768, and at others what lets through as much,
+ * since a sum over C inputs grows with √C.
+ */
+const initialDeviation = (C: number): number => 0.02 * Math.sqrt(768 / C);
 
 /** Every tensor, those that decay first and statistics last, so that each group is one run of memory. */
 export function parameterTable(c: Configuration): ParameterSpecification[] {
@@ -40,7 +43,7 @@ export function parameterTable(c: Configuration): ParameterSpecification[] {
   const matrix = (name: string, shape: number[], layout: Layout): ParameterSpecification => ({
     name,
     shape,
-    initial: { deviation: INITIAL_DEVIATION },
+    initial: { deviation: initialDeviation(C) },
     decays: true,
     layout,
   });

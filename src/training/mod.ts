@@ -37,14 +37,8 @@ export {
   steepest,
   testRates,
 } from "./rate_finder.ts";
-export {
-  loraOf,
-  type Recipe,
-  type RecipeName,
-  recipes,
-  type ScheduleName,
-  trainedModel,
-} from "./recipe.ts";
+export { loraOf, type Recipe, type ScheduleName, trainedModel } from "./recipe.ts";
+export { type RecipeName, recipes } from "./recipes.ts";
 export { learningRateAt } from "./schedule.ts";
 export { SOFT_TARGETS, Teaching } from "./soft_targets.ts";
 export {

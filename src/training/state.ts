@@ -1,7 +1,8 @@
 // What a run knows of itself between two steps: all that continuing it needs beside the arrays.
 
 import { UserError } from "../errors.ts";
-import { type Recipe, withDefaults } from "./recipe.ts";
+import type { Recipe } from "./recipe.ts";
+import { withDefaults } from "./recipes.ts";
 
 export interface Progress {
   /** Optimiser steps done. */

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { readCheckpointInfo } from "../../src/checkpoint/mod.ts";
 import { planRun } from "../../src/commands/train.ts";
 import { UserError } from "../../src/errors.ts";
+import { recipes } from "../../src/training/mod.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).href;
 const decoder = new TextDecoder();
@@ -90,7 +91,7 @@ Deno.test("preferences: a checkpoint with intents makes pairs, learns from them 
       const known = readCheckpointInfo(path("base/last")).metadata;
       assertEquals(
         [metadata.format, metadata.unsure, metadata.intents],
-        ["q-a", { probability: 0.3, answer: UNSURE }, known.intents],
+        ["q-a", { probability: recipes.illuminator.unsure, answer: UNSURE }, known.intents],
       );
     }
 
@@ -145,8 +146,14 @@ Deno.test("preferences: a method brings its recipe, the checkpoint its format an
     const { state } = planRun(["--init", init, "--out", "nowhere", ...args]);
     return [state.recipeName, state.recipe.preference, state.recipe.unsure];
   };
-  assertEquals(planned("--preference", "ipo", "--data", "x.jsonl"), ["dpo", "ipo", 0.3]);
+  const { unsure } = readCheckpointInfo(`${init}/best`).metadata;
+  assert(unsure!.probability > 0);
+  assertEquals(planned("--preference", "ipo", "--data", "x.jsonl"), [
+    "dpo",
+    "ipo",
+    unsure!.probability,
+  ]);
   assertEquals(planned("--preference", "grpo", "--unsure", "0"), ["grpo", "grpo", 0]);
-  assertEquals(planned("--recipe", "grpo"), ["grpo", "grpo", 0.3]);
+  assertEquals(planned("--recipe", "grpo"), ["grpo", "grpo", unsure!.probability]);
   assertEquals(planned()[0], "quick");
 });

@@ -3,7 +3,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
 import { parseOptions } from "../../src/commands/options.ts";
-import { givenOptions, overrideRecipe, RECIPE_OPTIONS } from "../../src/commands/recipe_options.ts";
+import { givenOptions, RECIPE_OPTIONS } from "../../src/commands/recipe_options.ts";
+import { overrideRecipe } from "../../src/commands/recipe_override.ts";
 import { type Recipe, recipes } from "../../src/training/mod.ts";
 
 const command = { name: "train", summary: "", options: RECIPE_OPTIONS };
@@ -42,6 +43,7 @@ Deno.test("a flag changes its own field and no other", () => {
       momentum: 0.9,
     }],
     [["--embedding-decay", "0"], { embeddingDecay: 0 }],
+    [["--value-identity", "0.5"], { valueIdentity: 0.5 }],
     [
       ["--intent-tokens", "on", "--share", "0.5", "--embedding-rate", "3", "--answer-share", "0.2"],
       {

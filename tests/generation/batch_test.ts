@@ -32,7 +32,9 @@ function randomModel(precision: Precision): GPT {
     origin.initialize(11);
     for (const { name, initial } of parameterTable(configuration)) {
       const values = origin.readParameter(name);
-      const wider = typeof initial === "object" ? values.map((value) => value * 10) : values;
+      const wider = typeof initial === "object"
+        ? values.map((value) => value * (0.2 / initial.deviation))
+        : values;
       model.writeParameter(name, "parameter", wider);
     }
   });

@@ -1,22 +1,12 @@
-// Abstention: an answer is given when its tokens' probabilities multiply to enough.
+// Abstention: an answer is given when its intent, or all its tokens together, are probable enough.
 
 import { assertEquals } from "@std/assert";
 import { GREEDY } from "../../src/generation/mod.ts";
 import { Writer } from "../../src/generation/writer.ts";
-import { loadTokenizer } from "../../src/tokenizer/mod.ts";
+import { CompactTokenizer, loadTokenizer, type Tokenizer } from "../../src/tokenizer/mod.ts";
 
-const tokenizer = loadTokenizer();
-const [red, blue] = tokenizer.encode(" red blue") as [number, number];
-
-/** Logits by which `token` has probability p and `other` the rest. */
-function logits(token: number, p: number, other: number): Float32Array {
-  const all = new Float32Array(tokenizer.vocabularySize).fill(-Infinity);
-  all[token] = Math.log(p);
-  all[other] = Math.log(1 - p);
-  return all;
-}
-
-function answer(probability: number) {
+const gpt2 = loadTokenizer();
+const answerTo = (probability: number, tokenizer: Tokenizer, steps: Float32Array[]) => {
   const shown: string[] = [];
   const writer = new Writer([1], tokenizer, {
     ...GREEDY,
@@ -25,22 +15,52 @@ function answer(probability: number) {
     unsure: { probability, answer: "I do not know." },
     onText: (piece) => shown.push(piece),
   });
-  const { endOfText } = tokenizer.special;
-  const steps = [logits(red, 0.8, blue), logits(blue, 0.8, red), logits(endOfText, 0.9, red)];
   for (const step of steps) {
-    const ending = writer.take(step);
+    const ending = writer.take(step.slice());
     if (ending === null) continue;
     const { text } = writer.finish(ending);
     return { text, ending, shown };
   }
   throw new Error("never ended");
+};
+
+/** Logits by which `token` has probability p and `other` the rest. */
+function logits(tokenizer: Tokenizer, token: number, p: number, other: number): Float32Array {
+  const all = new Float32Array(tokenizer.vocabularySize).fill(-Infinity);
+  all[token] = Math.log(p);
+  all[other] = Math.log(1 - p);
+  return all;
 }
 
+const unknown = { text: "I do not know.", ending: "unsure", shown: ["I do not know."] };
+
 Deno.test("unsure: the product of the probabilities decides, the end's too; nothing is shown before", () => {
-  const unknown = { text: "I do not know.", ending: "unsure", shown: ["I do not know."] };
+  const [red, blue] = gpt2.encode(" red blue") as [number, number];
+  const steps = [
+    logits(gpt2, red, 0.8, blue),
+    logits(gpt2, blue, 0.8, red),
+    logits(gpt2, gpt2.special.endOfText, 0.9, red),
+  ];
+  const answer = (probability: number) => answerTo(probability, gpt2, steps);
   // 0.8 * 0.8 * 0.9 = 0.576: each is likelier than that.
   assertEquals(answer(0.57), { text: "red blue", ending: "end-of-text", shown: ["red blue"] });
   assertEquals(answer(0.6), unknown);
   assertEquals(answer(0.7), unknown);
+  assertEquals(answer(0.85), unknown);
+});
+
+Deno.test("unsure: where an answer begins with its intent, the intent alone decides, and what follows is shown at once", () => {
+  const words = gpt2.encode(" red blue");
+  const tokenizer = new CompactTokenizer(gpt2, words, ["colour", "sound"]);
+  const [red, blue] = tokenizer.encode(" red blue") as [number, number];
+  const [colour, sound] = [...tokenizer.intents.values()] as [number, number];
+  const steps = [
+    logits(tokenizer, colour, 0.8, sound),
+    logits(tokenizer, red, 0.6, blue),
+    logits(tokenizer, blue, 0.6, red),
+    logits(tokenizer, tokenizer.special.endOfText, 0.9, red),
+  ];
+  const answer = (probability: number) => answerTo(probability, tokenizer, steps);
+  assertEquals(answer(0.7), { text: "red blue", ending: "end-of-text", shown: ["red", " blue"] });
   assertEquals(answer(0.85), unknown);
 });

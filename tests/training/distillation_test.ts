@@ -118,8 +118,9 @@ Deno.test("soft targets are the mean of the teachers' softened probabilities: th
           continue;
         }
         const mean = a![i]!.map((p, token) => (p + b![i]![token]!) / 2);
-        const largest = [...mean].sort((p, q) => q - p).slice(0, 20);
-        assertEquals(to - from, 20);
+        // What is hardly possible is not listed.
+        const largest = [...mean].sort((p, q) => q - p).slice(0, 20).filter((p) => p > 1e-5);
+        assertEquals(to - from, largest.length);
         for (let j = from; j < to; j++) {
           assertAlmostEquals(targets.probabilities[j]!, largest[j - from]!, 1e-5);
           assertAlmostEquals(mean[targets.tokens[j]!]!, targets.probabilities[j]!, 1e-5);
