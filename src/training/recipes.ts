@@ -135,7 +135,7 @@ export const recipes = {
    * The default: as much of `illuminator` as five minutes on two cores allow, in more and smaller steps, and with more of the
    * answers, since it sees each question once.
    */
-  quick: { ...ILLUMINATOR, share: 0.4, answerShare: 0.3, epochs: 1, batchSize: 32 },
+  quick: { ...ILLUMINATOR, share: 0.3, answerShare: 0.3, epochs: 1, batchSize: 32 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** From pairs of answers, which --data gives. */
