@@ -1,7 +1,7 @@
 // deno task compare: trains several recipes or settings on the same data and seeds, in turn, and compares them.
 
 import { readTraining } from "../checkpoint/mod.ts";
-import { type Conversation, type Entry, makeExamples, readEntries, UNKNOWN } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   acceptedAnswers,
@@ -12,6 +12,8 @@ import {
   isRight,
   mean,
   sequenceRepetition,
+  shareRight,
+  splitKnown,
 } from "../evaluation/mod.ts";
 import { formats } from "../tokenizer/mod.ts";
 import { checkState, type EpochEvent, learnsFromPairs } from "../training/mod.ts";
@@ -254,14 +256,9 @@ async function judge(
     if (signal.aborted) return null;
     const accepted = acceptedAnswers([...training, ...test]);
     const judged = asked.flatMap(({ intent }, i) =>
-      intent === undefined
-        ? []
-        : [{ intent, right: Number(isRight(accepted, intent, answers[i]!.text)) }]
+      intent === undefined ? [] : [{ intent, right: isRight(accepted, intent, answers[i]!.text) }]
     );
-    const share = (isUnknown: boolean) => {
-      const some = judged.filter(({ intent }) => (intent === UNKNOWN) === isUnknown);
-      return some.length === 0 ? null : mean(some.map(({ right }) => right));
-    };
+    const { known, unknown } = splitKnown(judged);
     const { examples } = makeExamples(test, [...test.keys()], tokenizer, {
       formats: [{ name: metadata.format }],
       maxTokens: model.configuration.n_positions,
@@ -271,8 +268,8 @@ async function judge(
     });
     return {
       test_loss: examples.length === 0 ? null : evaluateLoss(model, examples).cross_entropy,
-      accuracy: share(false),
-      honesty: share(true),
+      accuracy: shareRight(known),
+      honesty: shareRight(unknown),
       memorised: mean(again.map((entry, i) => Number(recited[i]!.text === answerOf(entry)))),
       repetition: sequenceRepetition(answers.map(({ text }) => text)),
       stopped: mean(answers.map((answer) => Number(hasStopped(answer)))),

@@ -1,6 +1,6 @@
 // deno task eval: how well a checkpoint predicts data, what it answers, and whether that is right.
 
-import { type Conversation, type Entry, makeExamples, readEntries, UNKNOWN } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   acceptedAnswers,
@@ -9,10 +9,11 @@ import {
   copiedFrom,
   evaluateLoss,
   isRight,
-  mean,
   nearestQuestion,
   PROBE_TEMPERATURES,
   PROBES,
+  shareRight,
+  splitKnown,
   type TextFigures,
   textFigures,
 } from "../evaluation/mod.ts";
@@ -210,18 +211,16 @@ async function answerQuestions(
 
 /** Shares of right answers: to questions that the model should know, and to those that it should not. */
 function accuracyOf(answered: readonly Answered[]) {
-  const share = (some: readonly Answered[]) =>
-    some.length === 0 ? null : mean(some.map(({ right }) => Number(right)));
   const judged = answered.filter(({ right }) => right !== null);
   if (judged.length === 0) return null;
-  const known = judged.filter(({ intent }) => intent !== UNKNOWN);
+  const { known, unknown } = splitKnown(judged);
   const categories = Map.groupBy(known, ({ category }) => category ?? "(none)");
   return {
     known_questions: known.length,
-    known: share(known),
-    unknown_questions: judged.length - known.length,
-    unknown: share(judged.filter(({ intent }) => intent === UNKNOWN)),
-    categories: Object.fromEntries([...categories].map(([name, some]) => [name, share(some)])),
+    known: shareRight(known),
+    unknown_questions: unknown.length,
+    unknown: shareRight(unknown),
+    categories: Object.fromEntries([...categories].map(([name, some]) => [name, shareRight(some)])),
   };
 }
 

@@ -4,7 +4,7 @@ import { type Conversation, type Entry, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import type { Generated } from "../generation/mod.ts";
 import { mixedSeed } from "../random.ts";
-import { type FormatName, formatNames, formats, renderPrompt } from "../tokenizer/mod.ts";
+import { type FormatName, formatNames, formats, intentOf, renderPrompt } from "../tokenizer/mod.ts";
 import { Judge, recipes, type RewardWeights, sampleAnswers, scoreOf } from "../training/mod.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type LoadedModel, loadModel, MODEL_OPTIONS } from "./model_options.ts";
@@ -266,9 +266,9 @@ function candidateOf(
   { loaded: { tokenizer }, rewards, judge }: Setting,
 ): Candidate {
   const { total } = scoreOf({ answer, question, judge }, rewards);
-  const said = [...tokenizer.intents ?? []].find(([, token]) => token === answer.tokens[0]);
+  const intent = intentOf(tokenizer, answer.tokens[0]);
   const ended = answer.ending === "end-of-text";
-  return { text: answer.text, intent: said?.[0], score: total, ended };
+  return { text: answer.text, intent, score: total, ended };
 }
 
 /** The data's answer, as if the model had given it. */

@@ -15,7 +15,8 @@ import { fieldOf, givenOptions, ON_OFF_OPTIONS, type RecipeValues } from "./reci
  * @throws UserError when they contradict each other
  */
 export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
-  const changes = givenOptions(values).map((name) => [fieldOf(name), convert(name, values[name])]);
+  const given = givenOptions(values);
+  const changes = given.map((name) => [fieldOf(name), convert(name, values[name])]);
   // Own data are not judged by the recipe's validation files.
   const own = values.data.length > 0 ? { validationData: [] } : {};
   const changed: Recipe = { ...recipe, ...own, ...Object.fromEntries(changes) };
@@ -42,11 +43,11 @@ export function overrideRecipe(recipe: Recipe, values: RecipeValues): Recipe {
   if (changed.loraRank > 0 && changed.freezeLayers > 0) {
     throw new UserError("with --lora-rank no layer learns anyway; leave --freeze-layers out");
   }
-  const distilling = givenOptions(values).find((name) => name.startsWith("distill-"));
+  const distilling = given.find((name) => name.startsWith("distill-"));
   if (changed.teachers.length === 0 && distilling !== undefined) {
     throw new UserError(`--${distilling} needs --teacher DIR`);
   }
-  checkPreference(changed, givenOptions(values));
+  checkPreference(changed, given);
   if (changed.folds === 1 || changed.folds > 0 && changed.fold > changed.folds) {
     throw new UserError(`--fold must be from 1 to --folds, which is at least 2`);
   }

@@ -113,21 +113,26 @@ function newDirectory(out: string | undefined, name: string): string {
   }
 }
 
+/** What --init brings, and the flags that ask for another. */
+const BROUGHT = [
+  ["size", ["model"]],
+  ["vocabulary and intents", ["vocabulary", "intent-tokens"]],
+  ["weights", ["value-identity"]],
+] as const;
+
+/** @throws UserError when flags ask for what --init brings */
+function checkInit(options: TrainFlags): void {
+  for (const [what, flags] of BROUGHT) {
+    if (flags.every((flag) => options[flag] === undefined)) continue;
+    throw new UserError(`--init brings its own ${what}; leave --${flags.join(" and --")} out`);
+  }
+}
+
 function beginRun(options: TrainFlags): Run {
   const recipeName = (options.recipe ?? usualRecipe(options.preference)) as RecipeName;
   const named = recipes[recipeName];
   const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
-  if (init !== null && options.model !== undefined) {
-    throw new UserError("--init brings its own size; leave --model out");
-  }
-  if (init !== null && (options.vocabulary ?? options["intent-tokens"]) !== undefined) {
-    throw new UserError(
-      "--init brings its own vocabulary and intents; leave --vocabulary and --intent-tokens out",
-    );
-  }
-  if (init !== null && options["value-identity"] !== undefined) {
-    throw new UserError("--init brings its own weights; leave --value-identity out");
-  }
+  if (init !== null) checkInit(options);
   const changed = overrideRecipe(named, options);
   const preset = options.model as Preset | undefined ?? named.model;
   const base = init === null

@@ -1,7 +1,7 @@
 // Whether answers are right, where the data say what each question wants to know.
 
-import type { Conversation, Entry } from "../data/mod.ts";
-import { tokenF1 } from "./metrics.ts";
+import { type Conversation, type Entry, UNKNOWN } from "../data/mod.ts";
+import { mean, tokenF1 } from "./metrics.ts";
 
 /** Least likeness of an answer to an accepted one. */
 const LIKE_ENOUGH = 0.6;
@@ -43,4 +43,23 @@ export function nearestIntent(answers: Answers, text: string): { intent: string;
 export function isRight(answers: Answers, intent: string, text: string): boolean {
   const best = Math.max(0, ...(answers.get(intent) ?? []).map((answer) => tokenF1(text, answer)));
   return best >= LIKE_ENOUGH && best >= nearestIntent(answers, text).f1;
+}
+
+/** A question's intent, and whether its answer is right. */
+interface Judged {
+  readonly intent?: string;
+  readonly right: boolean | null;
+}
+
+/** The share of right answers; null without any. */
+export function shareRight(judged: readonly Judged[]): number | null {
+  return judged.length === 0 ? null : mean(judged.map(({ right }) => Number(right)));
+}
+
+/** Those to questions that the model should know, and those that it should not. */
+export function splitKnown<T extends Judged>(judged: readonly T[]): { known: T[]; unknown: T[] } {
+  return {
+    known: judged.filter(({ intent }) => intent !== UNKNOWN),
+    unknown: judged.filter(({ intent }) => intent === UNKNOWN),
+  };
 }

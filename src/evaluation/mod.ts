@@ -1,6 +1,14 @@
 // Evaluation: how well a model predicts, what it says, and whether that is right.
 
-export { acceptedAnswers, answerOf, type Answers, isRight, nearestIntent } from "./accuracy.ts";
+export {
+  acceptedAnswers,
+  answerOf,
+  type Answers,
+  isRight,
+  nearestIntent,
+  shareRight,
+  splitKnown,
+} from "./accuracy.ts";
 export {
   answerAll,
   type AnswerOptions,

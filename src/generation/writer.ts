@@ -1,6 +1,6 @@
 // One answer in the making: takes logits, chooses tokens, turns them into text that stops and is filtered.
 
-import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
+import { createStreamDecoder, intentOf, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
@@ -10,7 +10,7 @@ import { StopScanner } from "./stop.ts";
 
 /** What to say instead of an answer that the model itself holds to be unlikely. */
 export interface Unsure {
-  /** Least probability of an answer that is given: the product of its tokens' probabilities. */
+  /** Least probability of an answer that is given: the product of its tokens' probabilities, or its intent's. */
   readonly probability: number;
   readonly answer: string;
 }
@@ -105,7 +105,6 @@ export class Writer {
   #logProbability = 0;
   /** Whether the answer may be shown: nobody asks how probable it is, or its intent was probable enough. */
   #trusted: boolean;
-  readonly #intents: ReadonlySet<number>;
 
   constructor(
     readonly prompt: readonly number[],
@@ -116,7 +115,6 @@ export class Writer {
     this.#process = processorFor(options, tokenizer);
     this.#choose = options.choose ?? sampler(options);
     this.#trusted = options.unsure === undefined;
-    this.#intents = new Set(tokenizer.intents?.values());
     const onText = (piece: string) => this.#trusted && options.onText?.(piece);
     this.#text = new AnswerText(tokenizer, { ...options, onText });
   }
@@ -130,7 +128,7 @@ export class Writer {
     if (raw !== null) {
       this.#logProbability += raw[token]! - total;
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
-      this.#trusted = this.#intents.has(token);
+      this.#trusted = intentOf(this.tokenizer, token) !== undefined;
     }
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);

@@ -25,6 +25,7 @@ export { special, specialText, type SpecialTokens, VOCABULARY_SIZE } from "./spe
 export {
   createStreamDecoder,
   type DecodeOptions,
+  intentOf,
   loadTokenizer,
   type StreamDecoder,
   type Tokenizer,

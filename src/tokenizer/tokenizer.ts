@@ -24,6 +24,11 @@ export interface Tokenizer {
   decodeBytes(tokens: ArrayLike<number>, options?: DecodeOptions): Uint8Array<ArrayBuffer>;
 }
 
+/** The intent that a token names, if it is one's. */
+export function intentOf({ intents }: Tokenizer, token: number | undefined): string | undefined {
+  return [...intents ?? []].find(([, named]) => named === token)?.[0];
+}
+
 /** A byte order mark within a text is a character like others: decoding gives back what was encoded. */
 const KEEP_BOM = { ignoreBOM: true };
 

@@ -10,14 +10,12 @@ const SAMPLE_TOKENS = 48;
 export async function sample(options: TrainOptions): Promise<void> {
   const { model, tokenizer, state, signal, onEvent } = options;
   const format = formats[state.recipe.formats[0]?.name ?? "human-assistant"];
-  const prompts = state.recipe.samples.filter((prompt) =>
-    encode(prompt).length < model.configuration.n_positions
-  );
-  function encode(prompt: string): number[] {
-    return tokenizer.encode(renderPrompt(format, [{ role: "user", content: prompt }]));
-  }
   const decoding = { ...GREEDY, maxTokens: SAMPLE_TOKENS, stopTexts: stopTexts(format) };
-  const requests = prompts.map((prompt) => ({ prompt: encode(prompt), options: decoding }));
+  const asked = state.recipe.samples.map((question) => {
+    const prompt = tokenizer.encode(renderPrompt(format, [{ role: "user", content: question }]));
+    return { question, prompt, options: decoding };
+  });
+  const requests = asked.filter(({ prompt }) => prompt.length < model.configuration.n_positions);
   const width = Math.max(1, requests.length);
   const answers = await generateBatch(model, tokenizer, requests, { width, signal });
   answers.forEach((answer, i) => {
@@ -25,7 +23,7 @@ export async function sample(options: TrainOptions): Promise<void> {
     onEvent({
       event: "sample",
       epoch: state.progress.epoch,
-      prompt: prompts[i]!,
+      prompt: requests[i]!.question,
       text: answer.text,
     });
   });

@@ -40,9 +40,7 @@ export function saveBest(options: TrainOptions): void {
 /** Keeps this epoch's weights, and removes the oldest of more than `state.keep`. */
 export function keepWeights(options: TrainOptions): void {
   const { model, state, directory } = options;
-  saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, {
-    ...describe(options),
-  });
+  saveCheckpoint(`${directory}/epoch-${state.progress.epoch}`, model, describe(options));
   const epochs = Array.from(Deno.readDirSync(directory), ({ name }) => /^epoch-(\d+)$/.exec(name))
     .flatMap((match) => match === null ? [] : [Number(match[1])])
     .sort((a, b) => b - a);

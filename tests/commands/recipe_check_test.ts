@@ -56,6 +56,8 @@ Deno.test("train --init: what the checkpoint brings itself is not asked for", ()
   for (const flag of [["--vocabulary", "gpt2"], ["--intent-tokens", "on"]]) {
     assertThrows(() => planRun([...init, ...flag]), UserError, "brings its own vocabulary");
   }
+  const weights = "--init brings its own weights; leave --value-identity out";
+  assertThrows(() => planRun([...init, "--value-identity", "0.7"]), UserError, weights);
   const message = "at most the model's 1 blocks, got 2";
   assertThrows(() => planRun([...init, "--freeze-layers", "2"]), UserError, message);
 });
