@@ -4,16 +4,26 @@
 export type TileName = "6x8" | "6x16";
 
 const ROWS = 48, COLUMNS = 64, DEPTH = 192;
-/** Rounds: V8 compiles a hot function in the background, so the first ones time the baseline code. */
-const ROUNDS = 40;
+/**
+ * V8 compiles a hot function once more in the background, one kernel after the other, and late on a busy machine. Until
+ * then its baseline code is timed. So the rounds go on until both kernels have become faster than in their first rounds.
+ */
+const FIRST_ROUNDS = 3, FEWEST_ROUNDS = 40, SPEEDUP = 1.4;
+/** Milliseconds after which no kernel is expected to become faster. */
+const LONGEST = 400;
 
 type Exports = Record<string, (...args: number[]) => number>;
 
 /**
- * The microkernel to use. `free` is the address of memory that nobody uses yet.
+ * The microkernel to use. `free` is the address of memory that nobody uses yet; `now` tells milliseconds.
  * @throws when neither computes the product
  */
-export function probeTiles(memory: WebAssembly.Memory, call: Exports, free: number): TileName {
+export function probeTiles(
+  memory: WebAssembly.Memory,
+  call: Exports,
+  free: number,
+  now: () => number = () => performance.now(),
+): TileName {
   const matrix = (index: number, length: number) =>
     new Float32Array(memory.buffer, Math.ceil(free / 64) * 64 + index * 131072, length);
   const packedA = matrix(0, ROWS * DEPTH), packedB = matrix(1, DEPTH * COLUMNS);
@@ -28,15 +38,21 @@ export function probeTiles(memory: WebAssembly.Memory, call: Exports, free: numb
       ...[c.byteOffset, COLUMNS * 4, 64, 0, 0],
     );
   const tiles = ["6x8", "6x16"] as const;
-  const times = tiles.map(() => Infinity), isRight = tiles.map(() => false);
+  const times = tiles.map(() => Infinity), first = tiles.map(() => Infinity);
+  const isRight = tiles.map(() => false);
   // In turns, so that a slow millisecond of the machine hits both.
-  for (let round = 0; round < ROUNDS; round++) {
+  const isCompiled = () => times.every((time, i) => time * SPEEDUP < first[i]!);
+  const begin = now();
+  const goesOn = (round: number) =>
+    round < FEWEST_ROUNDS || !isCompiled() && now() - begin < LONGEST;
+  for (let round = 0; goesOn(round); round++) {
     tiles.forEach((tile, i) => {
       call.choose_tile!(Number(tile === "6x16"));
       c.fill(NaN);
-      const start = performance.now();
+      const start = now();
       multiply();
-      times[i] = Math.min(times[i]!, performance.now() - start);
+      times[i] = Math.min(times[i]!, now() - start);
+      if (round < FIRST_ROUNDS) first[i] = times[i]!;
       isRight[i] = c.every((value, at) => value === expected[at]);
     });
   }

@@ -66,7 +66,10 @@ Deno.test("f32 and i32 are live views of a tensor's own elements", async () => {
 });
 
 /** What the probe does with tiles that a test spoils. */
-async function probe(spoil: (c: Float32Array, multiply: () => void, tile: string) => void) {
+async function probe(
+  spoil: (c: Float32Array, multiply: () => void, tile: string) => void,
+  now?: () => number,
+) {
   const runtime = await Runtime.start({ threads: 1, kernel: "6x8" });
   const { memory, exports } = runtime, free = runtime.arena.used;
   let tile = "";
@@ -83,7 +86,7 @@ async function probe(spoil: (c: Float32Array, multiply: () => void, tile: string
     },
   };
   try {
-    return probeTiles(memory, call, free);
+    return probeTiles(memory, call, free, now);
   } finally {
     const all = new Float32Array(memory.buffer, Math.ceil(free / 64) * 64, 2 ** 17);
     assert(all.every((value) => value === 0), "the probe leaves zeros");
@@ -107,6 +110,20 @@ for (const [wrong, right] of [["6x8", "6x16"], ["6x16", "6x8"]] as const) {
       for (let i = 0; i < 9 && tile === wrong; i++) multiply();
     });
     assertEquals(chosen, right);
+  });
+}
+
+for (const [late, early] of [["6x16", "6x8"], ["6x8", "6x16"]] as const) {
+  Deno.test(`the probe takes ${late} when it is faster, but compiled long after ${early}`, async () => {
+    const calls = new Map([[late, 0], [early, 0]] as [string, number][]);
+    let clock = 0;
+    const chosen = await probe((_, __, tile) => {
+      const call = calls.get(tile)! + 1;
+      calls.set(tile, call);
+      if (tile === early) clock += call > 7 ? 0.03 : 0.08;
+      else clock += call > 100 ? 0.02 : 0.08;
+    }, () => clock);
+    assertEquals(chosen, late);
   });
 }
 
