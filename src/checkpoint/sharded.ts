@@ -9,6 +9,9 @@ const MOST_SHARDS = 1000;
 
 export class ShardedFile implements TensorFile {
   readonly entries = new Map<string, TensorEntry>();
+  /** By their names in the index. */
+  readonly #files = new Map<unknown, SafetensorsFile>();
+  /** By tensor. */
   readonly #shards = new Map<string, SafetensorsFile>();
 
   /**
@@ -23,8 +26,8 @@ export class ShardedFile implements TensorFile {
     const files = new Set(Object.values(places));
     if (files.size > MOST_SHARDS) throw new UserError(`${path}: names ${files.size} files`);
     try {
-      const opened = new Map([...files].map((name) => [name, this.#open(name)]));
-      for (const [name, shard] of Object.entries(places)) this.#add(name, opened.get(shard)!);
+      for (const name of files) this.#files.set(name, this.#open(name));
+      for (const [name, file] of Object.entries(places)) this.#add(name, this.#files.get(file)!);
     } catch (error) {
       this.close();
       throw error;
@@ -37,7 +40,7 @@ export class ShardedFile implements TensorFile {
   }
 
   close(): void {
-    for (const shard of new Set(this.#shards.values())) shard.close();
+    for (const file of this.#files.values()) file.close();
   }
 
   [Symbol.dispose](): void {

@@ -155,7 +155,11 @@ function copy(
   writeSafetensors(`${directory}/model.safetensors`, change(tensors));
 }
 
-Deno.test("sharded weights are those of one file; a shard elsewhere or missing is refused", () =>
+Deno.test({
+  name:
+    "sharded weights are those of one file; a shard elsewhere or missing is refused, and none stays open",
+  sanitizeResources: true,
+}, () =>
   withDirectory(async (directory) => {
     copy(directory, {}, (tensors) => {
       writeSafetensors(`${directory}/b.safetensors`, tensors.slice(7));
