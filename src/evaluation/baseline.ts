@@ -4,10 +4,13 @@ import type { Entry } from "../data/mod.ts";
 import { answerOf } from "./accuracy.ts";
 import { wordsOf } from "./metrics.ts";
 
-interface Known {
-  readonly weights: ReadonlyMap<string, number>;
-  readonly answer: string;
+/** The questions that have a term, by their numbers, and its weight in each. */
+interface Postings {
+  readonly questions: number[];
+  readonly weights: number[];
 }
+
+const NOWHERE: Postings = { questions: [], weights: [] };
 
 /** Words and pairs of words. */
 function terms(text: string): string[] {
@@ -40,15 +43,26 @@ export function nearestQuestion(entries: readonly Entry[]): (question: string) =
     }
     return unit(weights);
   };
-  const known: Known[] = pairs.map(({ terms, answer }) => ({ weights: vector(terms), answer }));
-  return (question) => {
-    const asked = vector(terms(question));
-    let best = -1, answer = "";
-    for (const candidate of known) {
-      let cosine = 0;
-      for (const [term, weight] of asked) cosine += weight * (candidate.weights.get(term) ?? 0);
-      if (cosine > best) [best, answer] = [cosine, candidate.answer];
+  const index = new Map<string, Postings>();
+  pairs.forEach(({ terms }, question) => {
+    for (const [term, weight] of vector(terms)) {
+      let postings = index.get(term);
+      if (postings === undefined) index.set(term, postings = { questions: [], weights: [] });
+      postings.questions.push(question);
+      postings.weights.push(weight);
     }
-    return answer;
+  });
+  const cosines = new Float64Array(pairs.length);
+  return (question) => {
+    cosines.fill(0);
+    for (const [term, weight] of vector(terms(question))) {
+      const { questions, weights } = index.get(term) ?? NOWHERE;
+      questions.forEach((known, i) => cosines[known]! += weight * weights[i]!);
+    }
+    let best = 0;
+    cosines.forEach((cosine, i) => {
+      if (cosine > cosines[best]!) best = i;
+    });
+    return pairs[best]?.answer ?? "";
   };
 }
