@@ -1,7 +1,7 @@
 // AdamW (Loshchilov and Hutter 2019) in one visit of every element, the sums that go before it, and the
 // seeded normal numbers that parameters start from.
 
-import { laneNumbers, madd, randomBits4, sumLanes } from "./simd";
+import { flush, laneNumbers, LEAST_MOMENT, madd, randomBits4, sumLanes } from "./simd";
 
 /** Elements that one partial sum covers: fixed, so that threads do not change the order of sums. */
 const SUM_BLOCK: u32 = 65536;
@@ -33,13 +33,15 @@ export function adamw(
   const b2 = f32x4.splat(<f32> beta2);
   const k = f32x4.splat(keep), s = f32x4.splat(stepSize);
   const root = f32x4.splat(rootScale), e = f32x4.splat(epsilon), zero = f32x4.splat(0);
+  const least = f32x4.splat(LEAST_MOMENT);
   for (let at = <usize> start << 6; at < <usize> end << 6; at += 16) {
     const g = f32x4.mul(v128.load(gradients + at), scale);
     v128.store(gradients + at, zero);
     let m = v128.load(moments + at);
-    m = madd(f32x4.sub(g, m), rise1, m);
+    m = flush(madd(f32x4.sub(g, m), rise1, m), least);
     v128.store(moments + at, m);
-    const v = madd(f32x4.mul(g, g), rise2, f32x4.mul(v128.load(squares + at), b2));
+    const squared = madd(f32x4.mul(g, g), rise2, f32x4.mul(v128.load(squares + at), b2));
+    const v = flush(squared, least);
     v128.store(squares + at, v);
     const step = f32x4.div(f32x4.mul(m, s), madd(f32x4.sqrt(v), root, e));
     v128.store(parameters + at, f32x4.sub(f32x4.mul(v128.load(parameters + at), k), step));

@@ -1,7 +1,7 @@
 // Knowledge distillation: the teachers' softened probabilities and the largest of them, and the divergence of a
 // student's prediction from such a list, with its gradient in the same visit of a row.
 
-import { highestOf, scaleRow, sumOf } from "./softmax";
+import { gradientRow, highestOf, scaleRow, sumOf } from "./softmax";
 import { exp4, madd, sumLanes } from "./simd";
 
 /** Reverse divergence: what a teacher gives to nothing counts as so much, so that the loss stays finite. */
@@ -223,7 +223,7 @@ export function distillation(
     const slope = reverse
       ? (logRest - logFloored(rest) - divergence) / total
       : mass / total - (others > 0 ? rest / others : 0);
-    scaleRow(g, V, <f32> (factor * slope));
+    gradientRow(g, V, <f32> (factor * slope), 0);
     for (let j = from; j < to; j++) {
       const at = <usize> (load<i32>(tokens + <usize> (j << 2)) << 2);
       const p = <f64> load<f32>(probabilities + <usize> (j << 2));

@@ -1,6 +1,6 @@
 // Lion (Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms"), in one visit of every element.
 
-import { madd } from "./simd";
+import { flush, LEAST_MOMENT, madd } from "./simd";
 
 /**
  * Elements 16 * [start, end):
@@ -24,6 +24,7 @@ export function lion(
   // 1 - beta in 64 bits, as in AdamW.
   const rise1 = f32x4.splat(<f32> (1 - beta1)), rise2 = f32x4.splat(<f32> (1 - beta2));
   const k = f32x4.splat(keep), up = f32x4.splat(rate), down = f32x4.splat(-rate);
+  const least = f32x4.splat(LEAST_MOMENT);
   for (let at = <usize> start << 6; at < <usize> end << 6; at += 16) {
     const g = f32x4.mul(v128.load(gradients + at), scale);
     v128.store(gradients + at, zero);
@@ -34,6 +35,6 @@ export function lion(
       v128.and(f32x4.lt(direction, zero), up),
     );
     v128.store(parameters + at, madd(v128.load(parameters + at), k, step));
-    v128.store(moments + at, madd(rise, rise2, m));
+    v128.store(moments + at, flush(madd(rise, rise2, m), least));
   }
 }

@@ -1,6 +1,6 @@
 // What Muon (Jordan et al. 2024) does element by element, around the matrix products of its orthogonalisation.
 
-import { madd } from "./simd";
+import { flush, LEAST_MOMENT, madd } from "./simd";
 
 /**
  * Elements 16 * [start, end), Nesterov's momentum as torch.optim.Muon has it:
@@ -17,11 +17,12 @@ export function muon_momentum(
 ): void {
   const scale = f32x4.splat(gradientScale), zero = f32x4.splat(0);
   const rise = f32x4.splat(<f32> (1 - momentum)), keep = f32x4.splat(<f32> momentum);
+  const least = f32x4.splat(LEAST_MOMENT);
   for (let at = <usize> start << 6; at < <usize> end << 6; at += 16) {
     const g = f32x4.mul(v128.load(gradients + at), scale);
     v128.store(gradients + at, zero);
     let m = v128.load(moments + at);
-    m = madd(f32x4.sub(g, m), rise, m);
+    m = flush(madd(f32x4.sub(g, m), rise, m), least);
     v128.store(moments + at, m);
     v128.store(update + at, madd(f32x4.sub(m, g), keep, g));
   }

@@ -14,6 +14,19 @@ export function nmadd(a: v128, b: v128, c: v128): v128 {
   return f32x4.relaxed_nmadd(a, b, c);
 }
 
+/** Moments nearer to 0 are forgotten, before they fade out of f32's range. */
+export const LEAST_MOMENT: f32 = 1e-30;
+
+/**
+ * v, with 0 for what is nearer to 0 than `least`: processors take a hundred times as long over numbers below 1e-38, and
+ * WebAssembly cannot have them flush such numbers by themselves. NaN stays NaN.
+ */
+// @ts-ignore: decorator
+@inline
+export function flush(v: v128, least: v128): v128 {
+  return v128.andnot(v, f32x4.lt(f32x4.abs(v), least));
+}
+
 /** Sum of the four lanes, always in the order (0 + 1) + (2 + 3). */
 // @ts-ignore: decorator
 @inline

@@ -1,6 +1,9 @@
 // Softmax over rows, and softmax fused with cross-entropy: loss and dlogits in one visit of a row.
 
-import { exp4, madd, maxLanes, sumLanes } from "./simd";
+import { exp4, flush, madd, maxLanes, sumLanes } from "./simd";
+
+/** Gradients of logits nearer to 0 are none: AdamW's epsilon makes nothing of them, and their squares leave f32's range. */
+const LEAST_GRADIENT: f32 = 1e-18;
 
 /** Largest of the first `count` elements; their sum too when `total` is asked for by the caller. */
 export function highestOf(row: usize, count: i32): f32 {
@@ -116,17 +119,18 @@ export function cross_entropy(
   }
 }
 
-/** row = row * scale + shift */
-function gradientRow(row: usize, count: i32, scale: f32, shift: f32): void {
-  const a = f32x4.splat(scale), b = f32x4.splat(shift);
+/** row = row * scale + shift, and 0 where that is nothing. */
+export function gradientRow(row: usize, count: i32, scale: f32, shift: f32): void {
+  const a = f32x4.splat(scale), b = f32x4.splat(shift), least = f32x4.splat(LEAST_GRADIENT);
   let i = 0;
   for (; i + 4 <= count; i += 4) {
     const at = row + <usize> (i << 2);
-    v128.store(at, madd(v128.load(at), a, b));
+    v128.store(at, flush(madd(v128.load(at), a, b), least));
   }
   for (; i < count; i++) {
     const at = row + <usize> (i << 2);
-    store<f32>(at, load<f32>(at) * scale + shift);
+    const value = load<f32>(at) * scale + shift;
+    store<f32>(at, abs(value) < LEAST_GRADIENT ? 0 : value);
   }
 }
 

@@ -102,6 +102,26 @@ Deno.test("adamw without a gradient decays only, and a NaN gradient shows in its
   });
 });
 
+Deno.test("adamw forgets moments below 1e-30, with either sign", () => {
+  const start = Float32Array.from(
+    { length: 16 },
+    (_, i) => (i % 2 ? -1 : 1) * (i < 8 ? 1e-30 : 1e-28),
+  );
+  const [m, v] = engines.compute((space) => {
+    const tensors = [start.map(() => 1), start.map(() => 0), start, start.map(Math.abs)]
+      .map((values) => space.floats(values));
+    const [p, g, m, v] = tensors as [Tensor, Tensor, Tensor, Tensor];
+    adamw(space.runtime, p.pointer, g.pointer, moments(m), moments(v), 16, {
+      ...{ gradientScale: 1, beta1: 0.9, beta2: 0.9, learningRate: 0.1, weightDecay: 0 },
+      ...{ epsilon: 1e-8, step: 1 },
+    });
+    return [space.read(m), space.read(v)];
+  });
+  for (const moment of [m!, v!]) {
+    moment.forEach((value, i) => assert((value === 0) === (i < 8), `[${i}] is ${value}`));
+  }
+});
+
 Deno.test("sum_of_squares: 16 to 200,000 elements, within, on the border of and over a block of 65,536, within 70 u of itself", () => {
   for (const length of [16, 32, 1008, 1040, 65_520, 65_536, 65_552, 131_072, 200_000]) {
     const x = randomValues(length, length, 0.02).map((value, i) => i === length - 1 ? 7 : value);

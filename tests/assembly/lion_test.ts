@@ -65,3 +65,20 @@ Deno.test("lion without a gradient decays only; a NaN gradient shows in its own 
   assertWithin(p!, decayed, (i) => 2 * U * Math.abs(start[i]!), "parameters");
   m!.forEach((value, i) => assert(Number.isNaN(value) === (i === 5)));
 });
+
+Deno.test("a moment that only decays becomes 0, with either sign, and no number below 1e-30 on the way", () => {
+  const start = Float32Array.from({ length: 32 }, (_, i) => (i % 2 ? -1 : 1) * 10 ** (i / 2 - 35));
+  const steps = engines.compute((space) => {
+    const [p, g, m] = [start, start, start].map((values, i) =>
+      space.floats(i === 2 ? values : values.map(() => 0))
+    );
+    const o = { learningRate: 0.1, weightDecay: 0, gradientScale: 1, beta1: 0.9, beta2: 0.5 };
+    return Array.from({ length: 70 }, () => {
+      lion(space.runtime, p!.pointer, g!.pointer, m!.pointer, 32, o);
+      return space.read(m!);
+    });
+  });
+  for (const m of steps) assert(m.every((value) => value === 0 || Math.abs(value) >= 1e-30));
+  assert(steps[0]!.some((value) => value !== 0));
+  assert(steps.at(-1)!.every((value) => value === 0));
+});

@@ -109,3 +109,17 @@ for (const n of [4, 20, 132]) {
     assertWithin(result!, expected, 4 * U * size, "polynomial");
   });
 }
+
+Deno.test("muon_momentum: a moment below 1e-30 is forgotten", () => {
+  const start = Float32Array.from(
+    { length: 16 },
+    (_, i) => (i % 2 ? -1 : 1) * (i < 8 ? 1e-30 : 1e-28),
+  );
+  const [moment] = engines.compute((space) => {
+    const update = space.output([16]), gradient = space.floats(start.map(() => 0));
+    const moment = space.floats(start);
+    muonMomentum(space.runtime, update.pointer, gradient.pointer, moment.pointer, 16, 1, 0.9);
+    return [space.read(moment)];
+  });
+  moment!.forEach((value, i) => assert((value === 0) === (i < 8), `[${i}] is ${value}`));
+});

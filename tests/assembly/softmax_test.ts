@@ -145,6 +145,25 @@ Deno.test("cross_entropy of logits of +-1e4: the same bounds, no overflow", () =
   }
 });
 
+Deno.test("cross_entropy: dlogits below 1e-18 are 0, in lanes and in the tail", () => {
+  const V = 11, logits = new Float32Array(V).fill(-40);
+  logits[0] = 0;
+  for (const at of [3, 5, 10]) logits[at] = -43;
+  const { dlogits } = run({
+    ...{
+      V,
+      logits,
+      targets: Int32Array.of(0),
+      weights: Float32Array.of(1),
+      smoothing: 0,
+      scale: 1,
+    },
+  });
+  for (let i = 1; i < V; i++) {
+    assert((dlogits[i] === 0) === (logits[i] === -43), `[${i}] is ${dlogits[i]}`);
+  }
+});
+
 Deno.test("cross_entropy: a NaN or infinite logit gives a loss that is not finite, in every lane and in the tail; other rows stay", () => {
   const V = 23;
   for (const bad of [NaN, -NaN, Infinity]) {
