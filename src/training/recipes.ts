@@ -85,15 +85,16 @@ const ILLUMINATOR = {
   corpus: ["illuminator/train.jsonl"],
   validationData: ["illuminator/validation.jsonl"],
   intentTokens: true,
-  answerShare: 0.08,
+  answerShare: 0.1,
   vocabulary: "corpus",
   formats: [{ name: "human-assistant" }],
   maxTokens: 128,
   promptLossWeight: 0,
-  epochs: 5,
+  epochs: 3,
   batchSize: 128,
   learningRate: 5e-4,
   embeddingRate: 8,
+  matrixRate: 0.4,
   embeddingDecay: 0,
   valueIdentity: 0.7,
   warmupSteps: 100,
@@ -106,7 +107,7 @@ const ILLUMINATOR = {
   labelSmoothing: 0,
   clip: 1,
   wordDropout: 0.15,
-  unsure: 0.5,
+  unsure: 0.7,
   sampleEvery: 5,
 } as const satisfies Recipe;
 
@@ -122,6 +123,7 @@ const PREFERENCE = {
   // For the small models here; one of GPT-2's size wants a tenth.
   learningRate: 5e-5,
   embeddingRate: 1,
+  matrixRate: 1,
   warmupSteps: 10,
   weightDecay: 0,
   dropout: 0,
@@ -135,7 +137,7 @@ export const recipes = {
    * The default: as much of `illuminator` as five minutes on two cores allow, in more and smaller steps, and with more of the
    * answers, since it sees each question once.
    */
-  quick: { ...ILLUMINATOR, share: 0.3, answerShare: 0.3, epochs: 1, batchSize: 32 },
+  quick: { ...ILLUMINATOR, share: 0.19, answerShare: 0.3, epochs: 1, batchSize: 32 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** From pairs of answers, which --data gives. */
