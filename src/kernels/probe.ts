@@ -40,11 +40,11 @@ export function probeTiles(
   const tiles = ["6x8", "6x16"] as const;
   const times = tiles.map(() => Infinity), first = tiles.map(() => Infinity);
   const isRight = tiles.map(() => false);
-  // In turns, so that a slow millisecond of the machine hits both.
   const isCompiled = () => times.every((time, i) => time * SPEEDUP < first[i]!);
   const begin = now();
   const goesOn = (round: number) =>
     round < FEWEST_ROUNDS || !isCompiled() && now() - begin < LONGEST;
+  // In turns, so that a slow millisecond of the machine hits both.
   for (let round = 0; goesOn(round); round++) {
     tiles.forEach((tile, i) => {
       call.choose_tile!(Number(tile === "6x16"));
