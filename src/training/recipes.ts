@@ -135,9 +135,9 @@ const PREFERENCE = {
 export const recipes = {
   /**
    * The default: as much of `illuminator` as five minutes on two cores allow, in more and smaller steps, and with more of the
-   * answers, since it sees each question once.
+   * answers, since it sees each question once. So young a model is less sure of what it knows.
    */
-  quick: { ...ILLUMINATOR, share: 0.19, answerShare: 0.3, epochs: 1, batchSize: 32 },
+  quick: { ...ILLUMINATOR, share: 0.19, answerShare: 0.3, epochs: 1, batchSize: 32, unsure: 0.2 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** From pairs of answers, which --data gives. */
