@@ -119,6 +119,13 @@ export function cross_entropy(
   }
 }
 
+/** A gradient of a logit, which is 0 where it is nothing; flush has four of them. */
+// @ts-ignore: decorator
+@inline
+function gradientOf(value: f32): f32 {
+  return abs(value) < LEAST_GRADIENT ? 0 : value;
+}
+
 /** row = row * scale + shift, and 0 where that is nothing. */
 export function gradientRow(row: usize, count: i32, scale: f32, shift: f32): void {
   const a = f32x4.splat(scale), b = f32x4.splat(shift), least = f32x4.splat(LEAST_GRADIENT);
@@ -129,8 +136,7 @@ export function gradientRow(row: usize, count: i32, scale: f32, shift: f32): voi
   }
   for (; i < count; i++) {
     const at = row + <usize> (i << 2);
-    const value = load<f32>(at) * scale + shift;
-    store<f32>(at, abs(value) < LEAST_GRADIENT ? 0 : value);
+    store<f32>(at, gradientOf(load<f32>(at) * scale + shift));
   }
 }
 
@@ -191,7 +197,7 @@ function meanDifference(p: usize, a: usize, b: usize, count: i32, shift: f32): f
   return f64x2.extract_lane(both, 0) + f64x2.extract_lane(both, 1) + rest;
 }
 
-/** p = factor (p (d - forward) + p - q) and q = factor (q (-d - reverse) + q - p), with d = a - b - shift */
+/** p = factor (p (d - forward) + p - q) and q = factor (q (-d - reverse) + q - p), with d = a - b - shift; 0 where that is nothing */
 function agreementRows(
   p: usize,
   q: usize,
@@ -205,19 +211,22 @@ function agreementRows(
 ): void {
   const s = f32x4.splat(shift), f = f32x4.splat(factor);
   const c = f32x4.splat(1 - forward), r = f32x4.splat(1 - reverse);
+  const least = f32x4.splat(LEAST_GRADIENT);
   let i = 0;
   for (; i + 4 <= count; i += 4) {
     const at = <usize> (i << 2);
     const d = f32x4.sub(f32x4.sub(v128.load(a + at), v128.load(b + at)), s);
     const x = v128.load(p + at), y = v128.load(q + at);
-    v128.store(p + at, f32x4.mul(f, f32x4.sub(f32x4.mul(x, f32x4.add(d, c)), y)));
-    v128.store(q + at, f32x4.mul(f, f32x4.sub(f32x4.mul(y, f32x4.sub(r, d)), x)));
+    const gp = f32x4.mul(f, f32x4.sub(f32x4.mul(x, f32x4.add(d, c)), y));
+    const gq = f32x4.mul(f, f32x4.sub(f32x4.mul(y, f32x4.sub(r, d)), x));
+    v128.store(p + at, flush(gp, least));
+    v128.store(q + at, flush(gq, least));
   }
   for (; i < count; i++) {
     const at = <usize> (i << 2);
     const d = load<f32>(a + at) - load<f32>(b + at) - shift;
     const x = load<f32>(p + at), y = load<f32>(q + at);
-    store<f32>(p + at, factor * (x * (d + (1 - forward)) - y));
-    store<f32>(q + at, factor * (y * ((1 - reverse) - d) - x));
+    store<f32>(p + at, gradientOf(factor * (x * (d + (1 - forward)) - y)));
+    store<f32>(q + at, gradientOf(factor * (y * ((1 - reverse) - d) - x)));
   }
 }

@@ -262,3 +262,24 @@ Deno.test("agreement: equal rows agree, and pull nowhere", () => {
   assertWithin(results!, [0], () => 1e-6, "value");
   assertWithin(gradient!, new Float64Array(2 * stride), () => 1e-6, "gradient");
 });
+
+Deno.test("agreement: gradients below 1e-18 are 0, in lanes and in the tail", () => {
+  const V = 11, stride = 16, far = [3, 5, 10];
+  const pair = new Float32Array(2 * stride).fill(-30);
+  for (const row of [0, stride]) {
+    pair[row] = row === 0 ? 0 : 0.5;
+    for (const at of far) pair[row + at] = -60;
+  }
+  const [gradient] = engines.compute((space) => {
+    const g = space.output([2, stride]), r = space.output([1]);
+    const logits = space.floats(pair, [2, stride]), weights = space.floats([1, 1]);
+    agreement(space.runtime, g, r, logits, weights, V, 1);
+    return [space.read(g)];
+  });
+  for (const row of [0, stride]) {
+    for (let i = 1; i < V; i++) {
+      const value = gradient![row + i]!;
+      assert((value === 0) === far.includes(i), `[${row + i}] is ${value}`);
+    }
+  }
+});

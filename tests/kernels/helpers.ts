@@ -24,6 +24,17 @@ export function moments({ pointer }: Pick<Tensor, "pointer">): Moments {
   return { format: "f32", pointer, scales: 0 };
 }
 
+/** Sixteen moments of both signs: the first eight are forgotten at the next step that lessens them, the others are not. */
+export const FADING = Float32Array.from(
+  { length: 16 },
+  (_, i) => (i % 2 ? -1 : 1) * (i < 8 ? 1e-30 : 1e-28),
+);
+
+/** What became of FADING. */
+export function assertFaded(moments: Float32Array): void {
+  moments.forEach((value, i) => assert((value === 0) === (i < 8), `[${i}] is ${value}`));
+}
+
 /** A runtime, and the guards of the computation that it is doing. */
 export class Workspace {
   readonly #guards: Tensor[] = [];
