@@ -187,11 +187,13 @@ export function modelfile(
   file: string,
   { configuration, metadata }: ReadableWeights,
 ): string {
-  const { user, assistant }: ChatFormat = formats[metadata.format];
+  const { user, assistant, smallLetters }: ChatFormat = formats[metadata.format];
   const labelled = (label: string) => label === "" ? "{{ .Content }}" : `${label} {{ .Content }}`;
   const turn = `{{ if eq .Role "user" }}${labelled(user)}` +
     `{{ else if eq .Role "assistant" }}${labelled(assistant)}{{ else }}{{ .Content }}{{ end }}`;
   const lines = [
+    // Ollama's templates cannot do it.
+    ...(smallLetters ? ["# This model learned small letters: put your questions in them."] : []),
     `FROM ${file.startsWith("/") ? file : `./${file}`}`,
     `TEMPLATE """{{ range $i, $message := .Messages }}{{ if $i }}`,
     `{{ end }}${turn}{{ end }}`,

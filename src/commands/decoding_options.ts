@@ -167,8 +167,8 @@ export const FILTER_OPTIONS = {
     maximum: 1,
     placeholder: "P",
     help:
-      "says that it does not know when its answer as a whole (where it learned intents: the intent) is less likely " +
-      "than P; as the checkpoint says if not given, 0 for never",
+      "says that it does not know when its answer as a whole (where it learned intents: the intent among them, " +
+      "at a temperature of 2) is less likely than P; as the checkpoint says if not given, 0 for never",
   },
   "no-filter": {
     type: "string",

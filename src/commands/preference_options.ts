@@ -86,6 +86,7 @@ const OFF = [
   ["labelSmoothing", "label-smoothing", 0],
   ["rDrop", "r-drop", 0],
   ["wordDropout", "word-dropout", 0],
+  ["outOfScope", "out-of-scope", 0],
   ["promptLossWeight", "prompt-loss-weight", 0],
   ["keywordQuestions", "keyword-questions", 0],
   ["augment", "augment", false],

@@ -235,6 +235,14 @@ export const RECIPE_OPTIONS = {
     maximum: 0.9,
     help: "probability that a token of what the user says is hidden from the model",
   },
+  "out-of-scope": {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    help:
+      'data with intents, one of them "unknown": probability that the words which tell what a question wants to ' +
+      "know give way to others, and nobody knows the answer",
+  },
   "weight-decay": { type: "number", minimum: 0, maximum: 10, help: "of matrices and embeddings" },
   "embedding-decay": {
     type: "number",
@@ -247,7 +255,8 @@ export const RECIPE_OPTIONS = {
     minimum: 0,
     maximum: 10,
     help:
-      "attention's values and their projection begin as X times the identity, which lets words through; 0: random",
+      "attention's values and their projection begin as X times the identity, which lets words through, and " +
+      "MLPs' projections as 0; 0: random",
   },
   "label-smoothing": { type: "number", minimum: 0, maximum: 0.9, help: "spread over all tokens" },
   clip: { type: "number", minimum: 0, above: true, help: "largest norm of the gradient" },

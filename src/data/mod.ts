@@ -33,6 +33,7 @@ export {
   makeExamples,
 } from "./examples.ts";
 export { keywordQuestions } from "./keywords.ts";
+export { OutOfScope } from "./out_of_scope.ts";
 export {
   type PromptLine,
   readConversation,

@@ -10,7 +10,10 @@ import { StopScanner } from "./stop.ts";
 
 /** What to say instead of an answer that the model itself holds to be unlikely. */
 export interface Unsure {
-  /** Least probability of an answer that is given: the product of its tokens' probabilities, or its intent's. */
+  /**
+   * Least probability of an answer that is given: the product of its tokens' probabilities; where it begins with an
+   * intent, that intent's among all intents, softened.
+   */
   readonly probability: number;
   readonly answer: string;
 }
@@ -41,6 +44,13 @@ export interface Generated {
   /** What the filter took away. */
   readonly removals: readonly Removal[];
 }
+
+/**
+ * The temperature that softens the probabilities of intents before they are judged. A model is too sure of questions
+ * unlike any that it learned; how far its runners-up are behind, which softening shows, tells them apart better
+ * (Liang et al. 2018).
+ */
+const INTENT_TEMPERATURE = 2;
 
 /** Share of the length limit from which half sentences are held back. */
 const NEAR_LIMIT = 0.75;
@@ -121,14 +131,16 @@ export class Writer {
 
   /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
   take(logits: Float32Array): Ending | null {
-    const total = this.#trusted ? 0 : logSumExp(logits);
     const raw = this.#trusted ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
     if (raw !== null) {
-      this.#logProbability += raw[token]! - total;
+      const isIntent = intentOf(this.tokenizer, token) !== undefined;
+      this.#logProbability += isIntent
+        ? this.#intentProbability(raw, token)
+        : raw[token]! - logSumExp(raw);
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
-      this.#trusted = intentOf(this.tokenizer, token) !== undefined;
+      this.#trusted = isIntent;
     }
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);
@@ -136,6 +148,13 @@ export class Writer {
     const ending = this.#text.push(token);
     if (ending !== null) return ending;
     return this.tokens.length >= this.options.maxTokens ? "length" : null;
+  }
+
+  /** log(the softened probability of an intent among all of them). */
+  #intentProbability(logits: Float32Array, token: number): number {
+    const intents = [...this.tokenizer.intents!.values()];
+    const softened = Float32Array.from(intents, (intent) => logits[intent]! / INTENT_TEMPERATURE);
+    return softened[intents.indexOf(token)]! - logSumExp(softened);
   }
 
   /** The answer. */

@@ -85,14 +85,15 @@ export function readSpelledTokens(
 }
 
 /** The format as a Jinja template of `messages`, for tools that take conversations. */
-export function chatTemplate({ user, assistant }: ChatFormat): string {
-  const labelled = (label: string) =>
-    label === "" ? "{{ message['content'] }}" : `{{ '${label} ' + message['content'] }}`;
+export function chatTemplate({ user, assistant, smallLetters = false }: ChatFormat): string {
+  const labelled = (label: string, content = "message['content']") =>
+    label === "" ? `{{ ${content} }}` : `{{ '${label} ' + ${content} }}`;
+  const asked = smallLetters ? "(message['content'] | lower)" : undefined;
   return [
     "{% for message in messages %}",
     "{% if not loop.first %}{{ '\\n' }}{% endif %}",
     `{% if message['role'] == 'assistant' %}${labelled(assistant)}`,
-    `{% elif message['role'] == 'user' %}${labelled(user)}`,
+    `{% elif message['role'] == 'user' %}${labelled(user, asked)}`,
     "{% else %}{{ message['content'] }}{% endif %}",
     "{% endfor %}",
     `{% if add_generation_prompt %}{{ '\\n${assistant}' }}{% endif %}`,

@@ -17,7 +17,13 @@ export interface Segment {
   readonly user: boolean;
 }
 
-export type FormatName = "human-assistant" | "user-ai" | "q-a" | "question-answer" | "plain";
+export type FormatName =
+  | "human-assistant"
+  | "small-letters"
+  | "user-ai"
+  | "q-a"
+  | "question-answer"
+  | "plain";
 
 /** How to spell a conversation. */
 export interface ChatFormat {
@@ -25,10 +31,18 @@ export interface ChatFormat {
   /** What stands before a user's turn and before an answer, empty in `plain`. */
   readonly user: string;
   readonly assistant: string;
+  /** Whether what a user says is put in small letters: a small model need not learn that "Git" is "git". */
+  readonly smallLetters?: boolean;
 }
 
 export const formats: Readonly<Record<FormatName, ChatFormat>> = {
   "human-assistant": { name: "human-assistant", user: "Human:", assistant: "Assistant:" },
+  "small-letters": {
+    name: "small-letters",
+    user: "Human:",
+    assistant: "Assistant:",
+    smallLetters: true,
+  },
   "user-ai": { name: "user-ai", user: "User:", assistant: "AI:" },
   "q-a": { name: "q-a", user: "Q:", assistant: "A:" },
   "question-answer": { name: "question-answer", user: "Question:", assistant: "Answer:" },
@@ -43,7 +57,8 @@ export const formatNames = Object.keys(formats) as FormatName[];
  */
 export function render(format: ChatFormat, messages: readonly Message[]): Segment[] {
   const segments: Segment[] = [];
-  messages.forEach(({ role, content }, index) => {
+  messages.forEach(({ role, content: written }, index) => {
+    const content = role === "user" && format.smallLetters ? written.toLowerCase() : written;
     const line = index === 0 ? "" : "\n";
     if (role === "assistant") {
       segments.push({ text: line + format.assistant, answer: false, user: false });

@@ -6,6 +6,7 @@ import {
   foldOf,
   keywordQuestions,
   makeExamples,
+  OutOfScope,
   readEntries,
   splitEntries,
   UNKNOWN,
@@ -35,6 +36,8 @@ export interface Corpus {
   readonly turns: number;
   /** What the data answer to questions of the intent "unknown", or null. */
   readonly doNotKnow: string | null;
+  /** What makes questions that nobody can answer, where the recipe wants some and the data know the intent. */
+  readonly outOfScope: OutOfScope | null;
   /** Texts that were cut to the recipe's length. */
   readonly truncated: number;
   /** Lines left out of the files. */
@@ -96,6 +99,9 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     turns: usualTurns(own),
     // The chosen of two answers to what nobody knows need not say so.
     doNotKnow: reading.pairs ? null : doNotKnow(own),
+    outOfScope: recipe.outOfScope > 0 && tokenizer.intents?.has(UNKNOWN)
+      ? new OutOfScope(training.examples, tokenizer.intents)
+      : null,
     truncated: training.truncated + validation.truncated,
     skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),

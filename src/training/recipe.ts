@@ -92,7 +92,7 @@ export interface Recipe {
   readonly weightDecay: number;
   /** The embeddings' decay over that of the matrices. */
   readonly embeddingDecay: number;
-  /** How often the identity attention's values and their projection begin as; 0: random. */
+  /** How often the identity attention's values and their projection begin as, and MLPs' projections as 0; 0: random. */
   readonly valueIdentity: number;
   readonly labelSmoothing: number;
   /** Largest norm of the gradient. */
@@ -100,6 +100,11 @@ export interface Recipe {
   readonly dropout: number;
   /** Probability that a token of what the user says is hidden from the model, as an unknown one. */
   readonly wordDropout: number;
+  /**
+   * Data with intents: probability that the words which tell what a question wants to know give way to others, and its
+   * intent to "unknown".
+   */
+  readonly outOfScope: number;
   /** NEFTune (Jain et al. 2023): noise on the embeddings; 5 is usual, 0 is none. */
   readonly embeddingNoise: number;
   /** R-Drop (Liang et al. 2021): weight of two passes' disagreement, which doubles a step's work; 0 is none. */
@@ -167,7 +172,7 @@ export interface Recipe {
   readonly stopOn: "validation" | "training" | "composite" | "never";
   readonly patience: number;
   readonly seed: number;
-  /** Least probability of an answer that the model gives, or of its intent; else it says that it does not know. */
+  /** Least probability of an answer that the model gives, or of its intent, softened; else it says that it does not know. */
   readonly unsure: number;
   /** Prompts answered during training, and after how many epochs again; 0 for never. */
   readonly samples: readonly string[];

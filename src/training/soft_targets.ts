@@ -120,7 +120,7 @@ export class Teaching {
 
   /**
    * What is said of the batch that is collated from these examples.
-   * @param whole the texts that they are the beginnings of, where their ends were cut
+   * @param whole the texts that they are the beginnings of, where their ends were cut; of others nothing is said
    */
   of(examples: readonly Example[], whole = examples): Distillation {
     const { first, tokens, probabilities, rests } = this.targets;
@@ -129,8 +129,10 @@ export class Teaching {
     const rows = new Int32Array(N).fill(-1);
     let offset = 0;
     examples.forEach((example, e) => {
-      const start = this.#starts.get(whole[e]!)!;
-      placesOf(example).forEach((place, i) => rows[offset + place - 1] = start + i);
+      const start = this.#starts.get(whole[e]!);
+      if (start !== undefined) {
+        placesOf(example).forEach((place, i) => rows[offset + place - 1] = start + i);
+      }
       offset += example.tokens.length - 1;
     });
     const own = new Int32Array(N + 1);

@@ -116,7 +116,8 @@ function lessonOf(
   { corpus, teaching, state: { recipe, progress } }: TrainOptions,
 ): Lesson {
   const random = randomNumbers(mixedSeed(recipe.seed, progress.step, microStep));
-  const cut = recipe.answerShare < 1 ? cutAnswers(own, recipe.answerShare, random) : own;
+  const asked = corpus.outOfScope?.among(own, recipe.outOfScope, random) ?? own;
+  const cut = recipe.answerShare < 1 ? cutAnswers(asked, recipe.answerShare, random) : asked;
   // R-Drop compares two passes of each text, which differ in what is dropped.
   const twice = <T>(texts: readonly T[]) => recipe.rDrop > 0 ? [...texts, ...texts] : texts;
   const examples = twice(cut), batch = collate(examples);
@@ -124,7 +125,7 @@ function lessonOf(
     const { unknown } = corpus.tokenizer.special;
     hideWords(batch, examples, { p: recipe.wordDropout, unknown, random });
   }
-  return { batch, terms: totalWeight(batch), distillation: teaching?.of(examples, twice(own)) };
+  return { batch, terms: totalWeight(batch), distillation: teaching?.of(examples, twice(asked)) };
 }
 
 /** One optimiser step over its share of the epoch's order. */

@@ -148,6 +148,9 @@ Deno.test("tokenizer: the template labels turns, and plain has none", () => {
   assertStringIncludes(template, "'Human: ' + message['content']");
   assertStringIncludes(template, "{% if add_generation_prompt %}{{ '\\nAssistant:' }}{% endif %}");
   assert(!chatTemplate(formats.plain).includes(":"));
+  const small = chatTemplate(formats["small-letters"]);
+  assertStringIncludes(small, "'Human: ' + (message['content'] | lower)");
+  assertStringIncludes(small, "'Assistant: ' + message['content']");
 });
 
 Deno.test("commands: export and import, and mistakes in one line", () =>

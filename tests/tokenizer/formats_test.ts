@@ -32,6 +32,7 @@ function textOf(format: FormatName, messages: Message[]): string {
 Deno.test("a pair in each format", () => {
   const expected: Record<FormatName, string> = {
     "human-assistant": "Human: Hello\nAssistant: Hi!",
+    "small-letters": "Human: hello\nAssistant: Hi!",
     "user-ai": "User: Hello\nAI: Hi!",
     "q-a": "Q: Hello\nA: Hi!",
     "question-answer": "Question: Hello\nAnswer: Hi!",
@@ -85,6 +86,18 @@ Deno.test("parts tokenise as the whole text does, so that a prompt continues as 
       }
     }
   }
+});
+
+Deno.test("small letters: what a user says, and nothing else", () => {
+  const messages: Message[] = [
+    { role: "system", content: "Be Brief." },
+    { role: "user", content: "What Is GIT?" },
+    { role: "assistant", content: "Git keeps versions." },
+    { role: "user", content: "ÉTÉ" },
+  ];
+  const text = "Be Brief.\nHuman: what is git?\nAssistant: Git keeps versions.\nHuman: été";
+  assertEquals(textOf("small-letters", messages), text);
+  assertEquals(renderPrompt(formats["small-letters"], messages), `${text}\nAssistant:`);
 });
 
 Deno.test("an answer ends where somebody's next turn would begin", () => {

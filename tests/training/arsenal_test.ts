@@ -356,3 +356,30 @@ Deno.test("r-drop: loss and gradient are those of both copies' losses and their 
     runtime.close();
   }
 });
+
+Deno.test("out of scope: a corpus makes up questions where the recipe wants them and the data know the intent", async () => {
+  const load = (prompts: readonly (readonly [string, string])[], outOfScope: number) =>
+    withDirectory((directory) => {
+      const path = `${directory}/intents.jsonl`;
+      const lines = prompts.map(([prompt, intent]) =>
+        JSON.stringify({ prompt, completion: `About ${intent}.`, intent })
+      );
+      Deno.writeTextFileSync(path, lines.join("\n"));
+      const intents = { vocabulary: "corpus", intentTokens: true } as const;
+      const recipe = { ...recipes.conversations, ...intents, validation: 0, outOfScope };
+      const files = { training: [path], validation: [], skipBadLines: false };
+      return Promise.resolve(loadCorpus(files, recipe));
+    });
+  const known = Array.from({ length: 12 }, (_, i) =>
+    [
+      [`what is red ${i}?`, "red"],
+      [`how is blue ${i}?`, "blue"],
+    ] as const).flat();
+  const all = [...known, ["who won?", "unknown"]] as const;
+  assertEquals((await load(known, 0.5)).outOfScope, null);
+  assertEquals((await load(all, 0)).outOfScope, null);
+  const { outOfScope, training, tokenizer } = await load(all, 0.5);
+  const { tokens, user } = outOfScope!.of(training[0]!, randomNumbers(1));
+  assertEquals(tokens.at(-1), tokenizer.intents!.get("unknown"));
+  assert(tokens.some((token, i) => user[i] === 1 && token !== training[0]!.tokens[i]));
+});

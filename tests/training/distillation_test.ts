@@ -195,6 +195,10 @@ Deno.test("a batch of more targets than logits are made at once: every text's li
       const entries = targets.tokens.length;
       assertEquals(twice.tokens.subarray(entries), targets.tokens);
       assertEquals(twice.rests.subarray(said.length), targets.rests);
+      // Nothing is said of a text that nobody was asked about.
+      const mixed = teaching.of([{ ...example }, example]).targets;
+      assertEquals(mixed.first[said.length], 0);
+      assertEquals(mixed.tokens, targets.tokens);
     }
   }));
 
