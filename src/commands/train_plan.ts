@@ -204,16 +204,20 @@ function usualRecipe(preference: string | undefined): RecipeName {
 }
 
 /**
- * A recipe that starts from a checkpoint's weights. What learns from preferences speaks and doubts as the checkpoint
- * does, unless told otherwise.
+ * A recipe that starts from a checkpoint's weights. They go on in the format that they know, unless told
+ * otherwise; what learns from preferences doubts as the checkpoint does, too.
  */
 function withInit(recipe: Recipe, init: string, options: TrainFlags): Recipe {
-  if (recipe.preference === "none") return { ...recipe, model: null };
   const { format, unsure } = initialInfo(init).metadata;
-  return {
+  const keepsFormat = options.formats === undefined && recipe.formats.length === 1;
+  const begun = {
     ...recipe,
     model: null,
-    formats: options.formats === undefined ? [{ name: format }] : recipe.formats,
+    formats: keepsFormat ? [{ name: format }] : recipe.formats,
+  };
+  if (recipe.preference === "none") return begun;
+  return {
+    ...begun,
     unsure: options.unsure ?? unsure?.probability ?? 0,
   };
 }

@@ -135,12 +135,12 @@ export class Writer {
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
     if (raw !== null) {
-      const isIntent = intentOf(this.tokenizer, token) !== undefined;
-      this.#logProbability += isIntent
-        ? this.#intentProbability(raw, token)
+      const decides = this.tokens.length === 0 && (this.tokenizer.intents?.size ?? 0) > 0;
+      this.#logProbability += decides
+        ? this.#decisionProbability(raw, token)
         : raw[token]! - logSumExp(raw);
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
-      this.#trusted = isIntent;
+      this.#trusted = intentOf(this.tokenizer, token) !== undefined;
     }
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);
@@ -150,11 +150,11 @@ export class Writer {
     return this.tokens.length >= this.options.maxTokens ? "length" : null;
   }
 
-  /** log(the softened probability of an intent among all of them). */
-  #intentProbability(logits: Float32Array, token: number): number {
-    const intents = [...this.tokenizer.intents!.values()];
-    const softened = Float32Array.from(intents, (intent) => logits[intent]! / INTENT_TEMPERATURE);
-    return softened[intents.indexOf(token)]! - logSumExp(softened);
+  /** log(the softened probability of the first token among all intents and itself). */
+  #decisionProbability(logits: Float32Array, token: number): number {
+    const among = [...new Set([token, ...this.tokenizer.intents!.values()])];
+    const softened = Float32Array.from(among, (choice) => logits[choice]! / INTENT_TEMPERATURE);
+    return softened[0]! - logSumExp(softened);
   }
 
   /** The answer. */

@@ -106,8 +106,8 @@ export class GPT {
 
   /**
    * Normal numbers, biases 0, norms 1 and 0; adapters as PEFT begins them.
-   * @param valueIdentity if not 0, attention's values and their projection are so many times the identity, and MLPs'
-   * projections 0: a token receives the mean of the words before it, undisturbed (after Trockman and Kolter 2023)
+   * @param valueIdentity if not 0, attention's values and their projection are so many times the identity: a token
+   * receives the mean of the words before it, undisturbed (after Trockman and Kolter 2023)
    */
   initialize(seed: number, valueIdentity = 0): void {
     this.parameters.initialize(seed);
@@ -125,9 +125,6 @@ export class GPT {
         }
         this.parameters.write(name, "parameter", values);
       }
-      const name = `transformer.h.${layer}.mlp.c_proj.weight`;
-      const { length } = this.parameters.read(name, "parameter");
-      this.parameters.write(name, "parameter", new Float32Array(length));
     }
   }
 

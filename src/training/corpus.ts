@@ -99,13 +99,21 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     turns: usualTurns(own),
     // The chosen of two answers to what nobody knows need not say so.
     doNotKnow: reading.pairs ? null : doNotKnow(own),
-    outOfScope: recipe.outOfScope > 0 && tokenizer.intents?.has(UNKNOWN)
-      ? new OutOfScope(training.examples, tokenizer.intents)
-      : null,
+    outOfScope: outOfScopeOf(training.examples, tokenizer, recipe),
     truncated: training.truncated + validation.truncated,
     skipped: [...skipped, ...aside.skipped],
     fingerprint: fingerprintOf([...training.examples, ...validation.examples]),
   };
+}
+
+function outOfScopeOf(
+  examples: readonly Example[],
+  { intents }: Tokenizer,
+  recipe: Recipe,
+): OutOfScope | null {
+  const hasIntents = examples.some(({ decision }) => decision !== undefined);
+  if (recipe.outOfScope === 0 || !hasIntents || !intents?.has(UNKNOWN)) return null;
+  return new OutOfScope(examples, intents);
 }
 
 /** A share of the entries, in their order. */

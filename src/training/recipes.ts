@@ -88,13 +88,13 @@ const ILLUMINATOR = {
   intentTokens: true,
   answerShare: 0.1,
   vocabulary: "corpus",
-  formats: [{ name: "small-letters" }],
+  formats: [{ name: "human-assistant" }],
   maxTokens: 128,
   promptLossWeight: 0,
   epochs: 3,
   batchSize: 128,
   learningRate: 5e-4,
-  embeddingRate: 3,
+  embeddingRate: 8,
   matrixRate: 0.4,
   embeddingDecay: 0,
   valueIdentity: 0.7,
@@ -108,8 +108,7 @@ const ILLUMINATOR = {
   labelSmoothing: 0,
   clip: 1,
   wordDropout: 0.15,
-  outOfScope: 0.3,
-  unsure: 0.7,
+  unsure: 0.3,
   sampleEvery: 5,
 } as const satisfies Recipe;
 
@@ -130,7 +129,6 @@ const PREFERENCE = {
   weightDecay: 0,
   dropout: 0,
   wordDropout: 0,
-  outOfScope: 0,
   answerShare: 1,
   sampleEvery: 1,
 } as const satisfies Partial<Recipe>;
@@ -140,7 +138,7 @@ export const recipes = {
    * The default: as much of `illuminator` as five minutes on two cores allow, in more and smaller steps, and with more of the
    * answers, since it sees each question once. So young a model is less sure of what it knows.
    */
-  quick: { ...ILLUMINATOR, share: 0.19, answerShare: 0.3, epochs: 1, batchSize: 32, unsure: 0.2 },
+  quick: { ...ILLUMINATOR, share: 0.19, answerShare: 0.3, epochs: 1, batchSize: 32, unsure: 0.05 },
   /** The recipe of the model that ships. */
   illuminator: ILLUMINATOR,
   /** From pairs of answers, which --data gives. */

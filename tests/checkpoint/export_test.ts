@@ -82,6 +82,9 @@ Deno.test("gguf: tensors come back, f16 within 2^-12 of 1, q8_0 within half a st
         '{{ else if eq .Role "assistant" }}A: {{ .Content }}{{ else }}{{ .Content }}{{ end }}' +
         '{{ end }}\nA:"""\nPARAMETER stop "Q:"\nPARAMETER stop "A:"\nPARAMETER num_ctx 16',
     );
+    const small = { ...METADATA, format: "small-letters" } as const;
+    const inSmallLetters = { configuration: weights.configuration, metadata: small } as Weights;
+    assertStringIncludes(modelfile("a", inSmallLetters), "put your questions in them.\nFROM ./a");
   }));
 
 Deno.test("hf: weights come back to the bit, beside the files of a tokenizer", () =>

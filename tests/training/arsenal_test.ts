@@ -14,7 +14,7 @@ import {
   recipes,
 } from "../../src/training/mod.ts";
 import { collate } from "../../src/data/mod.ts";
-import { loadTokenizer } from "../../src/tokenizer/mod.ts";
+import { loadTokenizer, type Tokenizer } from "../../src/tokenizer/mod.ts";
 import { runTraining, withDirectory } from "./helpers.ts";
 
 const BASE = { ...recipes.basic, learningRate: 1, epochs: 10, scheduleMinimum: 0 };
@@ -358,7 +358,11 @@ Deno.test("r-drop: loss and gradient are those of both copies' losses and their 
 });
 
 Deno.test("out of scope: a corpus makes up questions where the recipe wants them and the data know the intent", async () => {
-  const load = (prompts: readonly (readonly [string, string])[], outOfScope: number) =>
+  const load = (
+    prompts: readonly (readonly [string, string?])[],
+    outOfScope: number,
+    given?: Tokenizer,
+  ) =>
     withDirectory((directory) => {
       const path = `${directory}/intents.jsonl`;
       const lines = prompts.map(([prompt, intent]) =>
@@ -368,7 +372,7 @@ Deno.test("out of scope: a corpus makes up questions where the recipe wants them
       const intents = { vocabulary: "corpus", intentTokens: true } as const;
       const recipe = { ...recipes.conversations, ...intents, validation: 0, outOfScope };
       const files = { training: [path], validation: [], skipBadLines: false };
-      return Promise.resolve(loadCorpus(files, recipe));
+      return Promise.resolve(loadCorpus(files, recipe, given));
     });
   const known = Array.from({ length: 12 }, (_, i) =>
     [
@@ -382,4 +386,7 @@ Deno.test("out of scope: a corpus makes up questions where the recipe wants them
   const { tokens, user } = outOfScope!.of(training[0]!, randomNumbers(1));
   assertEquals(tokens.at(-1), tokenizer.intents!.get("unknown"));
   assert(tokens.some((token, i) => user[i] === 1 && token !== training[0]!.tokens[i]));
+  // A model that knows intents goes on with data that name none.
+  const plain = known.map(([prompt]) => [prompt] as const);
+  assertEquals((await load(plain, 0.5, tokenizer)).outOfScope, null);
 });
