@@ -1,6 +1,6 @@
 // What a damaged state.json claims is refused before anything is trained with it.
 
-import { assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { checkRecipe } from "../../src/commands/recipe_check.ts";
 import { planRun } from "../../src/commands/train.ts";
 import { UserError } from "../../src/errors.ts";
@@ -60,4 +60,24 @@ Deno.test("train --init: what the checkpoint brings itself is not asked for", ()
   assertThrows(() => planRun([...init, "--value-identity", "0.7"]), UserError, weights);
   const message = "at most the model's 1 blocks, got 2";
   assertThrows(() => planRun([...init, "--freeze-layers", "2"]), UserError, message);
+});
+
+Deno.test("train --init: goes on in the checkpoint's format, unless told otherwise or the recipe mixes some", () => {
+  const init = Deno.makeTempDirSync();
+  try {
+    const source = "weights/illuminator/best";
+    Deno.symlinkSync(Deno.realPathSync(`${source}/model.safetensors`), `${init}/model.safetensors`);
+    const config = JSON.parse(Deno.readTextFileSync(`${source}/config.json`));
+    config.illuminator.format = "small-letters";
+    Deno.writeTextFileSync(`${init}/config.json`, JSON.stringify(config));
+    const formatsOf = (...args: string[]) =>
+      planRun(["--init", init, "--out", "no-run", "--data", "x.jsonl", ...args])
+        .state.recipe.formats.map(({ name }) => name);
+    assertEquals(formatsOf(), ["small-letters"]);
+    assertEquals(formatsOf("--formats", "user-ai"), ["user-ai"]);
+    const mixed = recipes.improved.formats.map(({ name }) => name);
+    assertEquals(formatsOf("--recipe", "improved"), mixed);
+  } finally {
+    Deno.removeSync(init, { recursive: true });
+  }
 });
