@@ -1,6 +1,6 @@
 // Lays examples one behind the other, without padding: the ragged batch that the model takes.
 
-import type { Example } from "./examples.ts";
+import { type Example, upToDecision } from "./examples.ts";
 
 /** N tokens of B sequences; see the model's Batch, which it is. */
 export interface RaggedBatch {
@@ -52,15 +52,8 @@ export function cutAnswers(
   random: () => number,
 ): Example[] {
   return examples.map((example) => {
-    const { decision, tokens, weights, user } = example;
-    if (decision === undefined || random() < share) return example;
-    const end = decision + 1;
-    return {
-      ...example,
-      tokens: tokens.subarray(0, end),
-      weights: weights.subarray(0, end),
-      user: user.subarray(0, end),
-    };
+    if (example.decision === undefined || random() < share) return example;
+    return upToDecision(example, example.decision);
   });
 }
 

@@ -30,6 +30,17 @@ export interface Example {
   readonly rejected?: Example;
 }
 
+/** The example up to the token at `decision`, which it shares its memory with. */
+export function upToDecision(example: Example, decision: number): Example {
+  const end = decision + 1;
+  return {
+    ...example,
+    tokens: example.tokens.subarray(0, end),
+    weights: example.weights.subarray(0, end),
+    user: example.user.subarray(0, end),
+  };
+}
+
 /** A format that conversations are spelled in, all of them or the first few. */
 export interface FormatChoice {
   readonly name: FormatName;

@@ -2,7 +2,7 @@
 // way to others. A model that only ever met whole questions takes half of one for the whole; from these it learns
 // that the way a question is put is not yet a question it knows (after Zheng et al. 2020, and Moon et al. 2021).
 
-import type { Example } from "./examples.ts";
+import { type Example, upToDecision } from "./examples.ts";
 import { UNKNOWN } from "./entry.ts";
 
 /** A token tells an intent when so much of its use is in questions of that intent, and it is used so often. */
@@ -29,8 +29,8 @@ export class OutOfScope {
     }
     const uses = new Map<number, Map<number, number>>();
     for (const example of examples) {
-      const intent = intentToken(example);
-      if (intent === undefined) continue;
+      if (example.decision === undefined) continue;
+      const intent = example.tokens[example.decision]!;
       for (const token of new Set(example.tokens.filter((_, i) => example.user[i] === 1))) {
         if (!uses.has(token)) uses.set(token, new Map());
         const own = uses.get(token)!;
@@ -60,23 +60,15 @@ export class OutOfScope {
    * such tokens, or no intent that is known.
    */
   of(example: Example, random: () => number): Example {
-    const intent = intentToken(example), unknown = this.intents.get(UNKNOWN)!;
-    if (intent === undefined || intent === unknown) return example;
-    const end = example.decision! + 1, tokens = example.tokens.slice(0, end);
-    let replaced = false;
-    for (let i = 0; i < end; i++) {
-      if (example.user[i] !== 1 || !this.#told.get(tokens[i]!)?.has(intent)) continue;
-      tokens[i] = this.#draw(random);
-      replaced = true;
-    }
-    if (!replaced) return example;
-    tokens[end - 1] = unknown;
-    return {
-      ...example,
-      tokens,
-      weights: example.weights.subarray(0, end),
-      user: example.user.subarray(0, end),
-    };
+    const { decision } = example, unknown = this.intents.get(UNKNOWN)!;
+    if (decision === undefined) return example;
+    const question = upToDecision(example, decision), intent = example.tokens[decision]!;
+    const tells = (token: number, i: number) =>
+      example.user[i] === 1 && this.#told.get(token)?.has(intent);
+    if (intent === unknown || !question.tokens.some(tells)) return example;
+    const tokens = question.tokens.map((token, i) => tells(token, i) ? this.#draw(random) : token);
+    tokens[decision] = unknown;
+    return { ...question, tokens };
   }
 
   /** A token, as likely as the root of how often questions use it. */
@@ -90,9 +82,4 @@ export class OutOfScope {
     }
     return this.#tokens[low]!;
   }
-}
-
-/** The token of what an example's question wants to know. */
-function intentToken({ decision, tokens }: Example): number | undefined {
-  return decision === undefined ? undefined : tokens[decision];
 }

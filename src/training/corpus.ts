@@ -111,8 +111,9 @@ function outOfScopeOf(
   { intents }: Tokenizer,
   recipe: Recipe,
 ): OutOfScope | null {
-  const hasIntents = examples.some(({ decision }) => decision !== undefined);
-  if (recipe.outOfScope === 0 || !hasIntents || !intents?.has(UNKNOWN)) return null;
+  if (recipe.outOfScope === 0 || !intents?.has(UNKNOWN)) return null;
+  // A model that knows intents may go on with data that name none.
+  if (examples.every(({ decision }) => decision === undefined)) return null;
   return new OutOfScope(examples, intents);
 }
 
