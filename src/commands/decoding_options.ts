@@ -255,9 +255,14 @@ export function filterOptions(o: Values<typeof FILTER_OPTIONS>): FilterOptions {
 const DO_NOT_KNOW = "I do not know.";
 
 /** When to say that the model does not know: as flags say, or else the checkpoint. */
-export function unsureOption(given: number | undefined, { unsure }: Metadata): Unsure | undefined {
+export function unsureOption(
+  given: number | undefined,
+  { unsure, intents }: Metadata,
+): Unsure | undefined {
   if (given === undefined) return unsure;
-  return given === 0 ? undefined : { probability: given, answer: unsure?.answer ?? DO_NOT_KNOW };
+  // A model that knows intents is to choose one, however sure it is.
+  if (given === 0 && !intents?.length) return undefined;
+  return { probability: given, answer: unsure?.answer ?? DO_NOT_KNOW };
 }
 
 /** What the filter did, a line for each thing. */

@@ -88,6 +88,7 @@ const OFF = [
   ["wordDropout", "word-dropout", 0],
   ["outOfScope", "out-of-scope", 0],
   ["promptLossWeight", "prompt-loss-weight", 0],
+  ["intentWeight", "intent-weight", 1],
   ["keywordQuestions", "keyword-questions", 0],
   ["augment", "augment", false],
 ] as const satisfies readonly (readonly [keyof Recipe, string, unknown])[];

@@ -229,6 +229,14 @@ export const RECIPE_OPTIONS = {
     help:
       "with --intent-tokens: share of the questions from which the answer is learned too, not only the intent",
   },
+  "intent-weight": {
+    type: "number",
+    minimum: 0,
+    maximum: 1000,
+    above: true,
+    help:
+      "with --intent-tokens: weight of the intent in the loss, against 1 for each token of its answer",
+  },
   "word-dropout": {
     type: "number",
     minimum: 0,

@@ -55,6 +55,8 @@ export interface ExampleOptions {
   readonly endOfText: boolean;
   /** Weight of the tokens that are given, against 1 for those that the assistant says. */
   readonly promptLossWeight: number;
+  /** Weight of the token of an intent; absent: 1. */
+  readonly intentWeight?: number;
   /** Adds each conversation, in the first format, with its questions respelled: at most two copies. */
   readonly augment: boolean;
 }
@@ -133,7 +135,7 @@ function exampleOf(
   tokenizer: Tokenizer,
   options: ExampleOptions,
 ) {
-  const { promptLossWeight } = options;
+  const { promptLossWeight, intentWeight = 1 } = options;
   const tokens: number[] = [], weights: number[] = [], users: number[] = [];
   let decision: number | undefined;
   // The last answer begins with what its question wants to know, where the tokenizer has a token for it.
@@ -141,8 +143,13 @@ function exampleOf(
   const last = named === undefined ? -1 : segments.findLastIndex(({ answer }) => answer);
   for (const [i, { text, answer, user }] of segments.entries()) {
     const own = tokenizer.encode(text);
-    if (i === last) decision = tokens.length;
-    for (const token of i === last ? [named!, ...own] : own) {
+    if (i === last) {
+      decision = tokens.length;
+      tokens.push(named!);
+      weights.push(intentWeight);
+      users.push(0);
+    }
+    for (const token of own) {
       tokens.push(token);
       weights.push(answer ? 1 : promptLossWeight);
       users.push(Number(user));

@@ -27,8 +27,8 @@ export interface WriterOptions extends DecodingOptions {
   /** Called with text as soon as it is certain to stay. */
   readonly onText?: (piece: string) => void;
   /**
-   * With this, an answer is shown only when it is whole: any token may show that the model is guessing. Behind an
-   * intent's token no other can.
+   * With this, an answer is shown only when it is whole: any token may show that the model is guessing. A model that
+   * knows intents says one of them first, behind which no other token can.
    */
   readonly unsure?: Unsure;
 }
@@ -104,6 +104,19 @@ export class AnswerText {
   }
 }
 
+/** Leaves nothing but these tokens to choose. */
+function keepOnly(logits: Float32Array, tokens: readonly number[]): void {
+  const kept = tokens.map((token) => logits[token]!);
+  logits.fill(-Infinity);
+  tokens.forEach((token, i) => logits[token] = kept[i]!);
+}
+
+/** log(the softened probability of an intent among all of them). */
+function softened(logits: Float32Array, intents: readonly number[], token: number): number {
+  const soft = Float32Array.from(intents, (intent) => logits[intent]! / INTENT_TEMPERATURE);
+  return logits[token]! / INTENT_TEMPERATURE - logSumExp(soft);
+}
+
 /** Writes one answer behind a prompt, token by token. */
 export class Writer {
   readonly tokens: number[] = [];
@@ -131,13 +144,15 @@ export class Writer {
 
   /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
   take(logits: Float32Array): Ending | null {
+    const decides = !this.#trusted && this.tokens.length === 0;
+    const intents = decides ? [...this.tokenizer.intents?.values() ?? []] : [];
+    if (intents.length > 0) keepOnly(logits, intents);
     const raw = this.#trusted ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
     if (raw !== null) {
-      const decides = this.tokens.length === 0 && (this.tokenizer.intents?.size ?? 0) > 0;
-      this.#logProbability += decides
-        ? this.#decisionProbability(raw, token)
+      this.#logProbability += intents.length > 0
+        ? softened(raw, intents, token)
         : raw[token]! - logSumExp(raw);
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
       this.#trusted = intentOf(this.tokenizer, token) !== undefined;
@@ -148,13 +163,6 @@ export class Writer {
     const ending = this.#text.push(token);
     if (ending !== null) return ending;
     return this.tokens.length >= this.options.maxTokens ? "length" : null;
-  }
-
-  /** log(the softened probability of the first token among all intents and itself). */
-  #decisionProbability(logits: Float32Array, token: number): number {
-    const among = [...new Set([token, ...this.tokenizer.intents!.values()])];
-    const softened = Float32Array.from(among, (choice) => logits[choice]! / INTENT_TEMPERATURE);
-    return softened[0]! - logSumExp(softened);
   }
 
   /** The answer. */

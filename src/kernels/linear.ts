@@ -18,6 +18,16 @@ export interface Weight {
   readonly rounded?: boolean;
 }
 
+/** W's columns from `first` on, a multiple of 16, in the same memory. */
+export function weightFrom(weight: Weight, first: number): Weight {
+  const { inputs, outputs, precision = "f32" } = weight;
+  if (!(first % PANEL === 0 && first >= 0 && first < outputs)) {
+    throw new RangeError(`weightFrom: column ${first} of ${outputs}`);
+  }
+  const pointer = weight.pointer + first / PANEL * panelBytes(inputs, precision);
+  return { ...weight, pointer, outputs: outputs - first };
+}
+
 /** Columns of a panel; rows of W beyond `outputs` up to a multiple of it are zeros. */
 export const PANEL = 16;
 const TILE_ROWS = 6;

@@ -12,6 +12,7 @@ export {
   unpackWeight,
   type Weight,
   weightBytes,
+  weightFrom,
   weightLength,
 } from "./linear.ts";
 export * from "./attention.ts";

@@ -1,20 +1,22 @@
 // One decoder layer: pre-norm attention and pre-norm MLP, each on a residual branch.
 
-import { residualDropout, type Tensor } from "../kernels/mod.ts";
+import { gatherRows, residualDropout, scatterRows, type Tensor } from "../kernels/mod.ts";
 import { Attention, type AttentionSaved, type CacheStep, type LayerCache } from "./attention.ts";
+import { BatchNorm } from "./batchnorm.ts";
 import type { Configuration } from "./configuration.ts";
 import { Mlp, type MlpSaved } from "./mlp.ts";
 import type { Norm, NormSaved } from "./norm.ts";
 import { createNorm } from "./normalization.ts";
 import type { Parameters } from "./parameters.ts";
-import type { Pass } from "./pass.ts";
+import type { Pass, Rows } from "./pass.ts";
 
 /** What backward reads of a forward pass. */
 export interface BlockSaved {
   readonly x: Tensor; // [N, C] the layer's input
   readonly norm1: NormSaved;
   readonly attention: AttentionSaved;
-  readonly middle: Tensor; // [N, C] between the two branches
+  /** [N, C] between the two branches; [R, C] where only R rows of the layer are read. */
+  readonly middle: Tensor;
   readonly norm2: NormSaved;
   readonly mlp: MlpSaved;
 }
@@ -40,39 +42,83 @@ export class Block {
 
   /**
    * middle = x + dropout(attention(norm1(x)));  y = middle + dropout(mlp(norm2(middle)))
-   * y [N, C] is written.
+   * y [N, C] is written; rows that nothing reads stay at middle.
    */
   forward(pass: Pass, y: Tensor, x: Tensor): BlockSaved {
-    const front = this.#front(pass, x);
-    const mlp = this.#mlp.forward(pass, front.norm2.y);
-    this.#addBranch(pass, y, front.middle, mlp.y, "mlp-out");
+    const read = this.#readOf(pass);
+    if (read === null) {
+      const front = this.#front(pass, pass.allocate(this.configuration.n_embd), x, read);
+      const mlp = this.#mlp.forward(pass, front.norm2.y);
+      this.#addBranch(pass, y, front.middle, mlp.y, "mlp-out");
+      return { ...front, mlp: mlp.saved };
+    }
+    const front = this.#front(pass, y, x, read);
+    const mlp = this.#mlp.forward(read.pass, front.norm2.y);
+    pass.runtime.arena.scope(() => {
+      const rows = read.pass.allocate(this.configuration.n_embd);
+      this.#addBranch(read.pass, rows, front.middle, mlp.y, "mlp-out");
+      scatterRows(pass.runtime, y, rows, read.indices);
+    });
     return { ...front, mlp: mlp.saved };
   }
 
   /** What forward saved, from the same x: all of it but y, which backward does not read. */
   recall(pass: Pass, x: Tensor): BlockSaved {
-    const front = this.#front(pass, x);
-    return { ...front, mlp: this.#mlp.activate(pass, front.norm2.y) };
+    const read = this.#readOf(pass);
+    const front = this.#front(pass, pass.allocate(this.configuration.n_embd), x, read);
+    return { ...front, mlp: this.#mlp.activate(read?.pass ?? pass, front.norm2.y) };
   }
 
-  /** forward up to the MLP */
-  #front(pass: Pass, x: Tensor): Omit<BlockSaved, "mlp"> {
+  /** forward up to the MLP: `all` [N, C] is written, of which `middle` is the rows that are read. */
+  #front(pass: Pass, all: Tensor, x: Tensor, read: Rows | null): Omit<BlockSaved, "mlp"> {
     const norm1 = this.#norm1.forward(pass, x);
     const attention = this.#attention.forward(pass, norm1.y);
-    const middle = pass.allocate(this.configuration.n_embd);
-    this.#addBranch(pass, middle, x, attention.y, "attention-out");
-    const norm2 = this.#norm2.forward(pass, middle);
+    this.#addBranch(pass, all, x, attention.y, "attention-out");
+    const middle = read === null ? all : this.#gather(all, read);
+    const norm2 = this.#norm2.forward(read?.pass ?? pass, middle);
     return { x, norm1, attention: attention.saved, middle, norm2 };
   }
 
-  /** d [N, C] holds dy on entry and dx on return: the residual passes it on, each branch adds to it */
+  /**
+   * Of the last layer, the rows that the loss reads: the MLP, which mixes no rows, need not see the others. A batch's
+   * statistics are those of all rows.
+   */
+  #readOf(pass: Pass): Rows | null {
+    const isLast = this.layer === this.configuration.n_layer - 1;
+    return isLast && !(this.#norm2 instanceof BatchNorm) ? pass.read : null;
+  }
+
+  #gather(from: Tensor, { pass, indices }: Rows): Tensor {
+    const rows = pass.allocate(this.configuration.n_embd);
+    gatherRows(pass.runtime, rows, from, indices);
+    return rows;
+  }
+
+  /**
+   * d [N, C] holds dy on entry, 0 in rows that nothing reads, and dx on return: the residual passes it on, each branch
+   * adds to it
+   */
   backward(pass: Pass, d: Tensor, saved: BlockSaved): void {
+    const { runtime } = pass, read = this.#readOf(pass);
+    runtime.arena.scope(() => {
+      if (read === null) this.#mlpBackward(pass, d, saved);
+      else {
+        const rows = this.#gather(d, read);
+        this.#mlpBackward(read.pass, rows, saved);
+        scatterRows(runtime, d, rows, read.indices);
+      }
+      const dnorm = pass.allocate(this.configuration.n_embd);
+      this.#attention.backward(pass, dnorm, d, saved.norm1.y, saved.attention);
+      this.#norm1.backward(pass, d, dnorm, saved.x, saved.norm1);
+    });
+  }
+
+  /** backward through the MLP's branch: d [rows, C] holds dy on entry and d middle on return */
+  #mlpBackward(pass: Pass, d: Tensor, saved: BlockSaved): void {
     pass.runtime.arena.scope(() => {
       const dnorm = pass.allocate(this.configuration.n_embd);
       this.#mlp.backward(pass, dnorm, d, saved.norm2.y, saved.mlp);
       this.#norm2.backward(pass, d, dnorm, saved.middle, saved.norm2);
-      this.#attention.backward(pass, dnorm, d, saved.norm1.y, saved.attention);
-      this.#norm1.backward(pass, d, dnorm, saved.x, saved.norm1);
     });
   }
 

@@ -57,7 +57,7 @@ export const presets = {
   "124m": preset(12, 768, 12),
   mini: preset(6, 384, 6),
   micro: preset(4, 256, 4),
-  tiny: preset(1, 256, 4),
+  tiny: preset(2, 256, 4),
   nano: preset(2, 64, 2),
 } as const;
 

@@ -23,7 +23,7 @@ import { createNorm } from "./normalization.ts";
 import { type OptimizerName, type UpdateOptions, updateRun } from "./optimizer.ts";
 import { parameterTable } from "./parameter_table.ts";
 import { type ArrayKind, Parameters } from "./parameters.ts";
-import { type Batch, type DropoutSeed, Pass } from "./pass.ts";
+import { type Batch, type DropoutSeed, Pass, targetRows } from "./pass.ts";
 
 /** What a model is made for. */
 export interface ModelOptions {
@@ -106,8 +106,8 @@ export class GPT {
 
   /**
    * Normal numbers, biases 0, norms 1 and 0; adapters as PEFT begins them.
-   * @param valueIdentity if not 0, attention's values and their projection are so many times the identity: a token
-   * receives the mean of the words before it, undisturbed (after Trockman and Kolter 2023)
+   * @param valueIdentity if not 0, attention's values and their projection are so many times the identity, and the MLPs'
+   * projections 0: a token receives the mean of the words before it, undisturbed (after Trockman and Kolter 2023)
    */
   initialize(seed: number, valueIdentity = 0): void {
     this.parameters.initialize(seed);
@@ -125,6 +125,8 @@ export class GPT {
         }
         this.parameters.write(name, "parameter", values);
       }
+      const name = `transformer.h.${layer}.mlp.c_proj.weight`;
+      this.parameters.write(name, "parameter", this.parameters.read(name, "parameter").fill(0));
     }
   }
 
@@ -143,7 +145,7 @@ export class GPT {
   /** Loss without dropout or smoothing. */
   evaluate(batch: Batch): LossSums {
     return this.runtime.arena.scope(() => {
-      const pass = this.#begin(batch, null);
+      const pass = this.#begin(batch, null, targetRows(batch));
       const { norm } = this.#forward(pass, batch);
       return this.#head.loss(pass, norm.y, batch, null);
     });
@@ -152,7 +154,7 @@ export class GPT {
   /** Logits [N, V] of every token, for comparisons; a batch's logits are large. */
   logits(batch: Batch): Float32Array {
     return this.runtime.arena.scope(() => {
-      const pass = this.#begin(batch, null);
+      const pass = this.#begin(batch, null, null);
       const logits = this.#head.logits(pass, this.#forward(pass, batch).norm.y);
       const V = this.configuration.vocab_size, stride = logits.shape[1]!;
       const values = this.runtime.f32(logits);
@@ -171,7 +173,7 @@ export class GPT {
   predict(batch: Batch, rows: Int32Array, use: (logits: Tensor, first: number) => void): void {
     const { arena } = this.runtime;
     arena.scope(() => {
-      const pass = this.#begin(batch, null);
+      const pass = this.#begin(batch, null, rows);
       const { y } = this.#forward(pass, batch).norm;
       for (let first = 0; first < rows.length; first += HEAD_ROWS) {
         arena.scope(() => {
@@ -187,7 +189,7 @@ export class GPT {
   /** log p of every target [N] without dropout; 0 where a row has none. */
   logProbabilities(batch: Batch): Float32Array {
     return this.runtime.arena.scope(() => {
-      const pass = this.#begin(batch, null);
+      const pass = this.#begin(batch, null, targetRows(batch));
       return this.#head.logProbabilities(pass, this.#forward(pass, batch).norm.y, batch);
     });
   }
@@ -202,7 +204,7 @@ export class GPT {
   ): LossSums {
     const { arena } = this.runtime;
     return arena.scope(() => {
-      const pass = this.#begin(batch, options);
+      const pass = this.#begin(batch, options, targetRows(batch));
       const { input, backward, x, norm } = this.#forward(pass, batch, this.#keeper);
       const C = this.configuration.n_embd;
       const dnorm = arena.zeros([pass.tokens, C]), d = arena.zeros([pass.tokens, C]);
@@ -287,8 +289,9 @@ export class GPT {
     });
   }
 
-  #begin(batch: Batch, dropoutSeed: DropoutSeed | null): Pass {
-    return new Pass(this.runtime, batch.tokens.length, batch.offsets, dropoutSeed);
+  /** Of the last layer, only the rows in `read` are read, if given. */
+  #begin(batch: Batch, dropoutSeed: DropoutSeed | null, read: Int32Array | null): Pass {
+    return new Pass(this.runtime, batch.tokens.length, batch.offsets, dropoutSeed, read);
   }
 
   #forward(pass: Pass, batch: Batch, keeper = NOTHING_KEPT): Activations {

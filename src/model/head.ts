@@ -14,11 +14,12 @@ import {
   residualDropout,
   scatterRows,
   type Tensor,
+  weightFrom,
 } from "../kernels/mod.ts";
 import type { Configuration } from "./configuration.ts";
 import { distill, type Distillation, type Distilled } from "./distillation.ts";
 import type { Parameters } from "./parameters.ts";
-import type { Batch, Pass } from "./pass.ts";
+import { type Batch, type Pass, targetRows } from "./pass.ts";
 
 /** Sums over the rows of a batch that have a target. */
 export interface LossSums {
@@ -85,12 +86,12 @@ export const HEAD_ROWS = 264;
 export class Head {
   constructor(readonly parameters: Parameters, readonly configuration: Configuration) {}
 
-  /** Logits [N, V padded to 16] = x [N, C] wte^T */
-  logits(pass: Pass, x: Tensor, options?: LinearOptions): Tensor {
+  /** Logits [N, V padded to 16] = x [N, C] wte^T, of the tokens from `first` on (a multiple of 16) */
+  logits(pass: Pass, x: Tensor, options?: LinearOptions, first = 0): Tensor {
     const rows = x.shape[0]!;
-    const width = Math.ceil(this.configuration.vocab_size / PANEL) * PANEL;
+    const width = Math.ceil(this.configuration.vocab_size / PANEL) * PANEL - first;
     const logits = pass.runtime.arena.allocate([rows, width]);
-    const weight = this.parameters.weight("transformer.wte.weight");
+    const weight = weightFrom(this.parameters.weight("transformer.wte.weight"), first);
     linearForward(pass.runtime, logits, x, weight, null, options);
     return logits;
   }
@@ -105,27 +106,32 @@ export class Head {
     batch: Batch,
     backward: { readonly dx: Tensor; readonly gradient: LossGradient } | null,
   ): LossSums {
-    const rows = Int32Array.from(batch.targets.keys()).filter((n) => batch.targets[n]! >= 0);
+    const rows = targetRows(batch), choices = choiceRows(batch);
     const sums = { ...emptySums(), targets: rows.length };
     const copies = (backward?.gradient.agreement ?? 0) > 0 ? 2 : 1;
-    const own = rows.length / copies, size = HEAD_ROWS / copies;
-    for (let start = 0; start < own; start += size) {
-      // A chunk of originals, and behind it the same rows of their copies.
-      const chunk = Int32Array.from(
-        Array.from({ length: copies }, (_, copy) => {
-          const from = copy * own;
-          return Array.from(rows.subarray(from + start, from + Math.min(own, start + size)));
-        }).flat(),
-      );
-      pass.runtime.arena.scope(() => this.#chunk(pass, x, batch, chunk, backward, sums));
-    }
+    const size = HEAD_ROWS / copies;
+    const inChunks = (rows: Int32Array, first: number) => {
+      const own = rows.length / copies;
+      for (let start = 0; start < own; start += size) {
+        // A chunk of originals, and behind it the same rows of their copies.
+        const chunk = Int32Array.from(
+          Array.from({ length: copies }, (_, copy) => {
+            const from = copy * own;
+            return Array.from(rows.subarray(from + start, from + Math.min(own, start + size)));
+          }).flat(),
+        );
+        pass.runtime.arena.scope(() => this.#chunk(pass, x, batch, chunk, first, backward, sums));
+      }
+    };
+    inChunks(rows.filter((n) => !choices.has(n)), 0);
+    inChunks(rows.filter((n) => choices.has(n)), firstOfPanel(batch.choiceFrom ?? 0));
     return sums;
   }
 
   /** log p of the targets of x [N, C]: [N], 0 where a row has none. */
   logProbabilities(pass: Pass, x: Tensor, batch: Batch): Float32Array {
     const { runtime } = pass, { arena } = runtime;
-    const rows = Int32Array.from(batch.targets.keys()).filter((n) => batch.targets[n]! >= 0);
+    const rows = targetRows(batch);
     const found = new Float32Array(batch.targets.length);
     for (let start = 0; start < rows.length; start += HEAD_ROWS) {
       const chunk = rows.subarray(start, start + HEAD_ROWS);
@@ -152,17 +158,18 @@ export class Head {
     x: Tensor,
     batch: Batch,
     rows: Int32Array,
+    first: number,
     backward: { readonly dx: Tensor; readonly gradient: LossGradient } | null,
     sums: LossSums,
   ): void {
     const { runtime } = pass;
-    const C = this.configuration.n_embd;
+    const { n_embd: C, vocab_size } = this.configuration;
     const indices = runtime.integers(rows);
-    const targets = runtime.integers(rows.map((n) => batch.targets[n]!));
+    const targets = runtime.integers(rows.map((n) => batch.targets[n]! - first));
     const weights = runtime.floats(Float32Array.from(rows, (n) => batch.weights?.[n] ?? 1));
     const chosen = runtime.arena.allocate([rows.length, C]);
     gatherRows(runtime, chosen, x, indices);
-    const logits = this.logits(pass, chosen);
+    const logits = this.logits(pass, chosen, undefined, first);
     const results = runtime.arena.allocate([rows.length, 3]);
     const pull = backward === null
       ? null
@@ -171,7 +178,7 @@ export class Head {
       ? null
       : this.#distillation(pass, logits, rows, weights, backward.gradient, sums);
     const hard = taught === null ? weights : runtime.floats(taught.hardWeights);
-    crossEntropy(runtime, results, logits, targets, hard, this.configuration.vocab_size, {
+    crossEntropy(runtime, results, logits, targets, hard, vocab_size - first, {
       smoothing: backward?.gradient.labelSmoothing ?? 0,
       scale: backward === null ? 0 : 1 / backward.gradient.normalizer,
       gradient: backward !== null,
@@ -182,10 +189,12 @@ export class Head {
       if (other !== null) residualDropout(runtime, logits, logits, other, NO_DROPOUT);
     }
     const dchosen = runtime.arena.allocate([rows.length, C]);
-    linearBackwardInput(runtime, dchosen, logits, this.parameters.weight("transformer.wte.weight"));
+    const weight = weightFrom(this.parameters.weight("transformer.wte.weight"), first);
+    linearBackwardInput(runtime, dchosen, logits, weight);
     scatterRows(runtime, backward.dx, dchosen, indices);
     if (!this.parameters.has("gradient")) return;
-    const dweight = this.parameters.weight("transformer.wte.weight", "gradient");
+    const gradient = this.parameters.weight("transformer.wte.weight", "gradient");
+    const dweight = weightFrom(gradient, first);
     linearBackwardWeight(runtime, dweight, chosen, logits);
   }
 
@@ -222,6 +231,18 @@ export class Head {
     const { vocab_size: V } = this.configuration;
     return distill(pass, logits, rows, weights, distillation, { V, normalizer }, sums);
   }
+}
+
+/** The rows whose target competes with those behind `choiceFrom` only. */
+function choiceRows({ choiceFrom, offsets, targets }: Batch): ReadonlySet<number> {
+  if (choiceFrom === undefined) return new Set();
+  const last = Array.from(offsets.subarray(1), (end) => end - 1);
+  return new Set(last.filter((n) => targets[n]! >= choiceFrom));
+}
+
+/** The first output in a weight's panel that holds this one. */
+function firstOfPanel(output: number): number {
+  return output - output % PANEL;
 }
 
 /** Adds the cross-entropies of a chunk; `hard` is what each counts in the loss. */

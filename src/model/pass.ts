@@ -14,6 +14,16 @@ export interface Batch {
   readonly positions: Int32Array; // [N]
   /** First token of each sequence, and N. */
   readonly offsets: Int32Array; // [B + 1]
+  /**
+   * Where a sequence's last target is this token or one behind it, only these compete with it, and up to 15 before them;
+   * absent: the whole vocabulary.
+   */
+  readonly choiceFrom?: number;
+}
+
+/** The rows that have a target. */
+export function targetRows({ targets }: Batch): Int32Array {
+  return Int32Array.from(targets.keys()).filter((n) => targets[n]! >= 0);
 }
 
 /** What makes a training pass's dropout: the same numbers give the same decisions. */
@@ -27,9 +37,17 @@ export interface DropoutSeed {
   readonly layerDrop?: number;
 }
 
+/** Some rows of a pass, and the pass of them alone. */
+export interface Rows {
+  readonly indices: Tensor; // [R]
+  readonly pass: Pass;
+}
+
 /** A pass: activations are allocated from the runtime's arena and released by whoever began it. */
 export class Pass {
   readonly offsets: Tensor; // [B + 1]
+  /** The rows of the last layer that anything reads; null where it is all of them. */
+  readonly read: Rows | null;
 
   constructor(
     readonly runtime: Runtime,
@@ -37,8 +55,13 @@ export class Pass {
     readonly tokens: number,
     offsets: Int32Array,
     readonly dropoutSeed: DropoutSeed | null,
+    read: Int32Array | null = null,
   ) {
     this.offsets = runtime.integers(offsets);
+    this.read = read === null || read.length === 0 || read.length === tokens ? null : {
+      indices: runtime.integers(read),
+      pass: new Pass(runtime, read.length, offsets, dropoutSeed),
+    };
   }
 
   /** An uninitialised activation of `channels` per token. */

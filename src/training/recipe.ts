@@ -39,6 +39,11 @@ export interface Recipe {
    * which intent it is. A hundred questions with one answer need not teach its words a hundred times.
    */
   readonly answerShare: number;
+  /**
+   * With intents' tokens: weight of the intent in the loss, against 1 for a token of its answer, of which there are many.
+   * At 1 most of what the layers learn is how to recite answers.
+   */
+  readonly intentWeight: number;
   /** Longest example in tokens, the end-of-text token counted. */
   readonly maxTokens: number;
   /** Whether texts end in the end-of-text token. Without it a model never learns to stop. */

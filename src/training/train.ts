@@ -120,12 +120,26 @@ function lessonOf(
   const cut = recipe.answerShare < 1 ? cutAnswers(asked, recipe.answerShare, random) : asked;
   // R-Drop compares two passes of each text, which differ in what is dropped.
   const twice = <T>(texts: readonly T[]) => recipe.rDrop > 0 ? [...texts, ...texts] : texts;
-  const examples = twice(cut), batch = collate(examples);
+  const examples = twice(cut);
+  const batch = { ...collate(examples), choiceFrom: choiceOf(recipe, corpus) };
   if (recipe.wordDropout > 0) {
     const { unknown } = corpus.tokenizer.special;
     hideWords(batch, examples, { p: recipe.wordDropout, unknown, random });
   }
   return { batch, terms: totalWeight(batch), distillation: teaching?.of(examples, twice(asked)) };
+}
+
+/**
+ * The first of the intents' tokens, where questions without their answers teach to choose among intents alone: the
+ * thousands of words, which whole examples teach not to stand there, are left in peace. What teachers say is of all
+ * tokens, and R-Drop compares whole predictions.
+ */
+function choiceOf(
+  { answerShare, rDrop, teachers }: Recipe,
+  { tokenizer: { intents } }: Corpus,
+): number | undefined {
+  if (answerShare === 1 || rDrop > 0 || teachers.length > 0 || !intents?.size) return undefined;
+  return Math.min(...intents.values());
 }
 
 /** One optimiser step over its share of the epoch's order. */

@@ -45,6 +45,8 @@ Deno.test("preferences: a checkpoint with intents makes pairs, learns from them 
       ...["train", "--recipe", "illuminator", "--model", "nano", "--data", "data.jsonl"],
       ...["--epochs", "40", "--batch-size", "4", "--learning-rate", "1e-3", "--warmup-steps", "0"],
       ...["--max-tokens", "64", "--formats", "q-a", "--sample-every", "0", "--out", "base"],
+      // Whole answers, so that an intent stands before a word at any temperature.
+      ...["--answer-share", "1"],
     );
     assertEquals([base.code, base.stderr], [0, ""]);
 

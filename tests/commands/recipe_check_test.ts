@@ -58,8 +58,8 @@ Deno.test("train --init: what the checkpoint brings itself is not asked for", ()
   }
   const weights = "--init brings its own weights; leave --value-identity out";
   assertThrows(() => planRun([...init, "--value-identity", "0.7"]), UserError, weights);
-  const message = "at most the model's 1 blocks, got 2";
-  assertThrows(() => planRun([...init, "--freeze-layers", "2"]), UserError, message);
+  const message = "at most the model's 2 blocks, got 3";
+  assertThrows(() => planRun([...init, "--freeze-layers", "3"]), UserError, message);
 });
 
 Deno.test("train --init: goes on in the checkpoint's format, unless told otherwise or the recipe mixes some", () => {

@@ -45,6 +45,7 @@ Deno.test("a flag changes its own field and no other", () => {
     [["--embedding-decay", "0"], { embeddingDecay: 0 }],
     [["--value-identity", "0.5"], { valueIdentity: 0.5 }],
     [["--out-of-scope", "0.25"], { outOfScope: 0.25 }],
+    [["--intent-weight", "8"], { intentWeight: 8 }],
     [
       ["--intent-tokens", "on", "--share", "0.5", "--embedding-rate", "3", "--answer-share", "0.2"],
       {

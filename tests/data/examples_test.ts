@@ -52,9 +52,10 @@ Deno.test("an intent with a token: it stands before the last answer and is learn
   );
   const token = named.intents.get("x")!;
   const entry = conversation("a", "b", "c", "d");
-  const examplesOf = (intent?: string) =>
-    makeExamples([{ ...entry, intent } as Entry], [0], named, { ...OPTIONS, promptLossWeight: 0 })
-      .examples[0]!;
+  const examplesOf = (intent?: string, intentWeight?: number) => {
+    const options = { ...OPTIONS, promptLossWeight: 0, intentWeight };
+    return makeExamples([{ ...entry, intent } as Entry], [0], named, options).examples[0]!;
+  };
   const plain = examplesOf(), known = examplesOf("x");
   assertEquals(examplesOf("y"), plain);
   const at = known.tokens.indexOf(token);
@@ -64,6 +65,9 @@ Deno.test("an intent with a token: it stands before the last answer and is learn
     "Human: a\nAssistant: b\nHuman: c\nAssistant:",
   );
   assertEquals([known.weights[at], known.user[at], known.weights[at - 1]], [1, 0, 0]);
+  const weighed = examplesOf("x", 16);
+  assertEquals([...weighed.weights], [...known.weights].with(at, 16));
+  assertEquals(examplesOf("y", 16), plain);
 });
 
 Deno.test("a weight of 0 leaves only the answers", () => {

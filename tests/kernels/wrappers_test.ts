@@ -64,6 +64,9 @@ test("linear", () => {
       "linearForward bias: must have shape [20], got [19]",
       () => kernels.linearForward(runtime, y, x, w, tensor(19)),
     ],
+    ["weightFrom: column 8 of 20", () => kernels.weightFrom(w, 8)],
+    ["weightFrom: column 32 of 20", () => kernels.weightFrom(w, 32)],
+    ["weightFrom: column NaN of 20", () => kernels.weightFrom(w, NaN)],
     [
       "linearBackwardInput dx: must have shape [3,5], got [3,4]",
       () => kernels.linearBackwardInput(runtime, tensor(3, 4), y, w),

@@ -22,7 +22,7 @@ Deno.test("initialize: at GPT-2's width 0.02, at a quarter of it twice as wide, 
   }
 });
 
-Deno.test("initialize: values and their projection as a multiple of the identity, all else as without", () => {
+Deno.test("initialize: values and their projection as a multiple of the identity, no MLP, all else as without", () => {
   const C = 64, plain = model(C), identity = model(C, 0.7);
   const part = (m: GPT, name: string, from: number, to: number) => {
     const values = m.readParameter(name), width = values.length / C;
@@ -41,5 +41,6 @@ Deno.test("initialize: values and their projection as a multiple of the identity
     );
     const mlp = `${h}.mlp.c_fc.weight`;
     assertEquals(identity.readParameter(mlp), plain.readParameter(mlp));
+    assert(identity.readParameter(`${h}.mlp.c_proj.weight`).every((weight) => weight === 0));
   }
 });
