@@ -263,7 +263,8 @@ export const RECIPE_OPTIONS = {
     minimum: 0,
     maximum: 10,
     help:
-      "attention's values and their projection begin as X times the identity, which lets words through; 0: random",
+      "attention's values and their projection begin as X times the identity, which lets words through, and " +
+      "MLPs' projections as 0; 0: random",
   },
   "label-smoothing": { type: "number", minimum: 0, maximum: 0.9, help: "spread over all tokens" },
   clip: { type: "number", minimum: 0, above: true, help: "largest norm of the gradient" },

@@ -1,6 +1,6 @@
 // One answer in the making: takes logits, chooses tokens, turns them into text that stops and is filtered.
 
-import { createStreamDecoder, intentOf, type Tokenizer } from "../tokenizer/mod.ts";
+import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
@@ -155,7 +155,7 @@ export class Writer {
         ? softened(raw, intents, token)
         : raw[token]! - logSumExp(raw);
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
-      this.#trusted = intentOf(this.tokenizer, token) !== undefined;
+      this.#trusted = intents.length > 0;
     }
     if (token === this.tokenizer.special.endOfText) return "end-of-text";
     this.tokens.push(token);

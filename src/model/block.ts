@@ -45,20 +45,17 @@ export class Block {
    * y [N, C] is written; rows that nothing reads stay at middle.
    */
   forward(pass: Pass, y: Tensor, x: Tensor): BlockSaved {
-    const read = this.#readOf(pass);
-    if (read === null) {
-      const front = this.#front(pass, pass.allocate(this.configuration.n_embd), x, read);
-      const mlp = this.#mlp.forward(pass, front.norm2.y);
-      this.#addBranch(pass, y, front.middle, mlp.y, "mlp-out");
-      return { ...front, mlp: mlp.saved };
+    const read = this.#readOf(pass), { n_embd: C } = this.configuration;
+    const front = this.#front(pass, read === null ? pass.allocate(C) : y, x, read);
+    const mlp = this.#mlp.forward(read?.pass ?? pass, front.norm2.y);
+    if (read === null) this.#addBranch(pass, y, front.middle, mlp.y, "mlp-out");
+    else {
+      pass.runtime.arena.scope(() => {
+        const rows = read.pass.allocate(C);
+        this.#addBranch(read.pass, rows, front.middle, mlp.y, "mlp-out");
+        scatterRows(pass.runtime, y, rows, read.indices);
+      });
     }
-    const front = this.#front(pass, y, x, read);
-    const mlp = this.#mlp.forward(read.pass, front.norm2.y);
-    pass.runtime.arena.scope(() => {
-      const rows = read.pass.allocate(this.configuration.n_embd);
-      this.#addBranch(read.pass, rows, front.middle, mlp.y, "mlp-out");
-      scatterRows(pass.runtime, y, rows, read.indices);
-    });
     return { ...front, mlp: mlp.saved };
   }
 

@@ -97,7 +97,7 @@ export interface Recipe {
   readonly weightDecay: number;
   /** The embeddings' decay over that of the matrices. */
   readonly embeddingDecay: number;
-  /** How often the identity attention's values and their projection begin as; 0: random. */
+  /** How often the identity attention's values and their projection begin as, and MLPs' projections as 0; 0: random. */
   readonly valueIdentity: number;
   readonly labelSmoothing: number;
   /** Largest norm of the gradient. */
