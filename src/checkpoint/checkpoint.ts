@@ -4,6 +4,7 @@ import { UserError } from "../errors.ts";
 import {
   type Configuration,
   type GPT,
+  type IntentSpread,
   type MomentKind,
   type Normalization,
   NORMALIZATIONS,
@@ -20,6 +21,7 @@ import {
 import { writeAdapter } from "./adapter.ts";
 import { recoverDirectory, replaceDirectory, writeFlushed } from "./directory.ts";
 import { readJson } from "./files.ts";
+import { writeIntentSpread } from "./intents.ts";
 import { writeMoments, writeStates } from "./moments.ts";
 import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 
@@ -50,6 +52,8 @@ export interface SaveOptions {
   readonly type?: "f32" | "bf16";
   /** The model that adapters stand beside. */
   readonly base?: string;
+  /** How the logits of the model's intents spread, where that is known. */
+  readonly spread?: IntentSpread | null;
   /** What continuing needs beside weights: adds training/ with the moments. */
   readonly training?: {
     readonly state: unknown;
@@ -64,11 +68,12 @@ const HISTORY = "training/history.jsonl";
 
 /** Replaces the checkpoint in `directory` as a whole. */
 export function saveCheckpoint(directory: string, model: GPT, options: SaveOptions): void {
-  const { training } = options;
+  const { training, spread } = options;
   saveWeights(directory, model.configuration, options, {
     values: (name) => model.readParameter(name),
     beside: (temporary) => {
       if (model.parameters.adapters !== null) writeAdapter(temporary, model, options.base ?? "");
+      if (spread) writeIntentSpread(temporary, spread);
       if (training === undefined) return;
       Deno.mkdirSync(`${temporary}/training`);
       writeStates(temporary, model.learned);

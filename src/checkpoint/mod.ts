@@ -18,6 +18,7 @@ export { weightsFingerprint } from "./fingerprint.ts";
 export { exportGguf, modelfile } from "./gguf_model.ts";
 export { exportHuggingFace } from "./huggingface.ts";
 export { checkpointOf, findCheckpoint, newestRun, WEIGHTS } from "./find.ts";
+export { readIntentSpread } from "./intents.ts";
 export { LOCK, lockRun } from "./lock.ts";
 export { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 export type { TensorSource } from "./tensors.ts";

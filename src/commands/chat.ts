@@ -272,7 +272,7 @@ export async function run(args: string[]): Promise<number> {
     options: {
       ...decodingOptions(options, tokenizer),
       filter: filterOptions(options),
-      unsure: unsureOption(options.unsure, metadata),
+      unsure: unsureOption(options.unsure, loaded),
       retries: options.retries,
       stop: options.stop,
     },

@@ -18,6 +18,7 @@ import {
 import { formats } from "../tokenizer/mod.ts";
 import { checkState, type EpochEvent, learnsFromPairs } from "../training/mod.ts";
 import { dataPath } from "./bundled.ts";
+import { unsureOption } from "./decoding_options.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { loadModel, threadsOption } from "./model_options.ts";
 import {
@@ -241,7 +242,7 @@ async function judge(
   const { model, runtime, metadata, tokenizer } = loaded;
   try {
     const format = formats[metadata.format];
-    const asking = { model, tokenizer, format, unsure: metadata.unsure, signal };
+    const asking = { model, tokenizer, format, unsure: unsureOption(undefined, loaded), signal };
     const isPair = (entry: unknown): entry is Conversation =>
       (entry as Conversation).kind === "conversation" &&
       (entry as Conversation).messages[0]?.role === "user";

@@ -1,6 +1,5 @@
 // The flags that decide how an answer is generated, and the options that result.
 
-import type { Metadata } from "../checkpoint/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   type DecodingOptions,
@@ -11,6 +10,7 @@ import {
   type Unsure,
 } from "../generation/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
+import type { LoadedModel } from "./model_options.ts";
 import { type OptionTable, suggestion, type Values } from "./options.ts";
 
 export const DECODING_OPTIONS = {
@@ -168,7 +168,7 @@ export const FILTER_OPTIONS = {
     placeholder: "P",
     help:
       "says that it does not know when its answer as a whole (where it learned intents: the intent among them, " +
-      "at a temperature of 2) is less likely than P; as the checkpoint says if not given, 0 for never",
+      "softened, the more so the less the question is like those that it learned) is less likely than P; as the checkpoint says if not given, 0 for never",
   },
   "no-filter": {
     type: "string",
@@ -257,12 +257,12 @@ const DO_NOT_KNOW = "I do not know.";
 /** When to say that the model does not know: as flags say, or else the checkpoint. */
 export function unsureOption(
   given: number | undefined,
-  { unsure, intents }: Metadata,
+  { metadata: { unsure, intents }, spread }: Pick<LoadedModel, "metadata" | "spread">,
 ): Unsure | undefined {
-  if (given === undefined) return unsure;
+  const probability = given ?? unsure?.probability ?? 0;
   // A model that knows intents is to choose one, however sure it is.
-  if (given === 0 && !intents?.length) return undefined;
-  return { probability: given, answer: unsure?.answer ?? DO_NOT_KNOW };
+  if (probability === 0 && !intents?.length) return undefined;
+  return { probability, answer: unsure?.answer ?? DO_NOT_KNOW, spread };
 }
 
 /** What the filter did, a line for each thing. */

@@ -155,7 +155,7 @@ async function measure(
   }
   const training = trainingEntries(options, loaded);
   const isCopied = training === null ? null : copiedFrom(training.flatMap(textsOf));
-  const setting = { model, tokenizer, signal, unsure: unsureOption(options.unsure, metadata) };
+  const setting = { model, tokenizer, signal, unsure: unsureOption(options.unsure, loaded) };
   const questions = await answerQuestions(entries, training, isCopied, {
     ...setting,
     format: formats[formatName],

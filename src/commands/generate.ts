@@ -93,7 +93,8 @@ export async function run(args: string[]): Promise<number> {
     throw new UserError("--as-data needs --prompts FILE");
   }
   const lines = prompts === undefined ? null : readPrompts(prompts);
-  const { model, runtime, metadata, tokenizer } = await loadModel(options);
+  const loaded = await loadModel(options);
+  const { model, runtime, metadata, tokenizer } = loaded;
   const stop = new AbortController();
   const release = onInterrupt(() => stop.abort());
   const setting: Setting = {
@@ -104,7 +105,7 @@ export async function run(args: string[]): Promise<number> {
     decoding: {
       ...decodingOptions(options, tokenizer),
       filter: filterOptions(options),
-      unsure: raw === undefined ? unsureOption(options.unsure, metadata) : undefined,
+      unsure: raw === undefined ? unsureOption(options.unsure, loaded) : undefined,
       signal: stop.signal,
     },
   };

@@ -5,11 +5,12 @@ import {
   findCheckpoint,
   loadWeights,
   type Metadata,
+  readIntentSpread,
   readWeightsInfo,
   tokenizerOf,
 } from "../checkpoint/mod.ts";
 import { type Precision, Runtime } from "../kernels/mod.ts";
-import { GPT } from "../model/mod.ts";
+import { GPT, type IntentSpread } from "../model/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
 import { invocation, type OptionTable } from "./options.ts";
 
@@ -47,6 +48,8 @@ export interface LoadedModel {
   readonly metadata: Metadata;
   readonly directory: string;
   readonly tokenizer: Tokenizer;
+  /** How the logits of its intents spread, where that is known. */
+  readonly spread: IntentSpread | null;
 }
 
 /** Loads the checkpoint that --weights names, or the newest. */
@@ -57,12 +60,13 @@ export async function loadModel(
   const info = readWeightsInfo(directory);
   checkTokens(info, directory);
   const { configuration, metadata } = info;
+  const spread = readIntentSpread(directory, metadata.intents?.length ?? 0);
   const runtime = await Runtime.start({ threads: options.threads });
   try {
     const precision = (options.precision ?? "f32") as Precision;
     const model = new GPT(runtime, configuration, { training: false, precision });
     await loadWeights(directory, model);
-    return { model, runtime, metadata, directory, tokenizer: tokenizerOf(metadata) };
+    return { model, runtime, metadata, directory, tokenizer: tokenizerOf(metadata), spread };
   } catch (error) {
     runtime.close();
     throw error;

@@ -31,6 +31,7 @@ export {
   type Examples,
   type FormatChoice,
   makeExamples,
+  upToDecision,
 } from "./examples.ts";
 export { keywordQuestions } from "./keywords.ts";
 export { OutOfScope } from "./out_of_scope.ts";

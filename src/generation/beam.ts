@@ -3,6 +3,7 @@
 
 import type { CachedSequence, GPT } from "../model/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
+import { intentsOf, keepOnly, softened } from "./intent.ts";
 import type { LogitProcessor } from "./logits.ts";
 import { logSoftmax } from "./log_sum_exp.ts";
 import type { BeamOptions } from "./options.ts";
@@ -138,6 +139,19 @@ function scoresOf(
   return logits;
 }
 
+/**
+ * Leaves only the likeliest intent to begin with, where a model learned intents and somebody asks how sure it is.
+ * @returns whether it is sure enough to answer
+ */
+function decideIntent(logits: Float32Array, tokenizer: Tokenizer, { unsure }: WriterOptions) {
+  const intents = intentsOf(tokenizer);
+  if (unsure === undefined || intents.length === 0) return true;
+  const best = intents.reduce((a, b) => logits[b]! > logits[a]! ? b : a);
+  const probability = Math.exp(softened(logits, intents, best, unsure.spread));
+  keepOnly(logits, [best]);
+  return probability >= unsure.probability;
+}
+
 /** The likeliest answer to a prompt that `o.beams` texts side by side find. */
 export async function searchBeams(
   model: GPT,
@@ -156,6 +170,11 @@ export async function searchBeams(
   try {
     const first = cache.sequence();
     let logits = [first.append(prompt)];
+    if (!decideIntent(logits[0]!, tokenizer, o)) {
+      const { answer } = o.unsure!;
+      o.onText?.(answer);
+      return { text: answer, tokens: [], ending: "unsure", removals: [] };
+    }
     const groups = Array.from({ length: beamGroups }, (_, g) => {
       const sequence = g === 0 ? first : first.fork();
       return new Group([{ tokens: [], score: 0, sequence }], width / beamGroups, o);

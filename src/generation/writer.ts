@@ -1,9 +1,11 @@
 // One answer in the making: takes logits, chooses tokens, turns them into text that stops and is filtered.
 
+import type { IntentSpread } from "../model/mod.ts";
 import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
+import { intentsOf, keepOnly, softened } from "./intent.ts";
 import { logSumExp } from "./log_sum_exp.ts";
 import { sampler } from "./sampling.ts";
 import { StopScanner } from "./stop.ts";
@@ -16,6 +18,8 @@ export interface Unsure {
    */
   readonly probability: number;
   readonly answer: string;
+  /** How the intents' logits spread over learned questions, where that is known. */
+  readonly spread?: IntentSpread | null;
 }
 
 export interface WriterOptions extends DecodingOptions {
@@ -44,13 +48,6 @@ export interface Generated {
   /** What the filter took away. */
   readonly removals: readonly Removal[];
 }
-
-/**
- * The temperature that softens the probabilities of intents before they are judged. A model is too sure of questions
- * unlike any that it learned; how far its runners-up are behind, which softening shows, tells them apart better
- * (Liang et al. 2018).
- */
-const INTENT_TEMPERATURE = 2;
 
 /** Share of the length limit from which half sentences are held back. */
 const NEAR_LIMIT = 0.75;
@@ -104,19 +101,6 @@ export class AnswerText {
   }
 }
 
-/** Leaves nothing but these tokens to choose. */
-function keepOnly(logits: Float32Array, tokens: readonly number[]): void {
-  const kept = tokens.map((token) => logits[token]!);
-  logits.fill(-Infinity);
-  tokens.forEach((token, i) => logits[token] = kept[i]!);
-}
-
-/** log(the softened probability of an intent among all of them). */
-function softened(logits: Float32Array, intents: readonly number[], token: number): number {
-  const soft = Float32Array.from(intents, (intent) => logits[intent]! / INTENT_TEMPERATURE);
-  return logits[token]! / INTENT_TEMPERATURE - logSumExp(soft);
-}
-
 /** Writes one answer behind a prompt, token by token. */
 export class Writer {
   readonly tokens: number[] = [];
@@ -145,14 +129,14 @@ export class Writer {
   /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
   take(logits: Float32Array): Ending | null {
     const decides = !this.#trusted && this.tokens.length === 0;
-    const intents = decides ? [...this.tokenizer.intents?.values() ?? []] : [];
+    const intents = decides ? intentsOf(this.tokenizer) : [];
     if (intents.length > 0) keepOnly(logits, intents);
     const raw = this.#trusted ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });
     const token = this.#choose(logits);
     if (raw !== null) {
       this.#logProbability += intents.length > 0
-        ? softened(raw, intents, token)
+        ? softened(raw, intents, token, this.options.unsure!.spread)
         : raw[token]! - logSumExp(raw);
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
       this.#trusted = intents.length > 0;

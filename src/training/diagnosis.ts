@@ -13,6 +13,7 @@ import { generateBatch, GREEDY, logSumExp } from "../generation/mod.ts";
 import type { GPT } from "../model/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
 import type { Corpus } from "./corpus.ts";
+import { evenly } from "./evenly.ts";
 
 /** Shares and means over some texts, evenly spread; null where there are none. */
 export interface Diagnosis {
@@ -36,14 +37,6 @@ const REST_TOKENS = 48;
 /** Tokens whose probabilities are looked at. */
 const CALIBRATION_TOKENS = 512;
 const LIKE_ENOUGH = 0.6;
-
-function spread<T>(items: readonly T[], count: number): T[] {
-  const every = Math.max(1, items.length / count);
-  return Array.from(
-    { length: Math.min(count, items.length) },
-    (_, i) => items[Math.floor(i * every)]!,
-  );
-}
 
 /** An example's beginning, which is given, and its rest: the answer where only that is learned, else the second half. */
 export function divide(
@@ -118,7 +111,7 @@ export async function diagnose(
   tokenizer: Tokenizer,
   corpus: Pick<Corpus, "training" | "validation">,
 ): Promise<Diagnosis> {
-  const learned = spread(corpus.training, TRIED), aside = spread(corpus.validation, TRIED);
+  const learned = evenly(corpus.training, TRIED), aside = evenly(corpus.validation, TRIED);
   const known = await continueAll(model, tokenizer, learned);
   const fresh = await continueAll(model, tokenizer, aside);
   const has = aside.length > 0;

@@ -80,7 +80,7 @@ const ORIGINAL = {
 /**
  * Ours, for our own corpus: a small model with the corpus's vocabulary, judged on spellings set aside. Words are learned
  * fast and matrices slowly: at higher rates these settle on frequent words, and rare ones, which tell intents apart, are
- * lost. What is asked weighs more than how to say the answer, which is learned from a tenth of the questions.
+ * lost. What is asked weighs more than how to say the answer, which is learned from an eighth of the questions.
  */
 const ILLUMINATOR = {
   ...ORIGINAL,
@@ -88,13 +88,13 @@ const ILLUMINATOR = {
   corpus: ["illuminator/train.jsonl"],
   validationData: ["illuminator/validation.jsonl"],
   intentTokens: true,
-  answerShare: 0.1,
+  answerShare: 0.12,
   intentWeight: 2,
   vocabulary: "corpus",
   formats: [{ name: "small-letters" }],
   maxTokens: 128,
   promptLossWeight: 0,
-  epochs: 3,
+  epochs: 4,
   batchSize: 128,
   learningRate: 5e-4,
   embeddingRate: 4,
@@ -112,7 +112,7 @@ const ILLUMINATOR = {
   clip: 1,
   wordDropout: 0.15,
   outOfScope: 0.3,
-  unsure: 0.22,
+  unsure: 0.255,
   sampleEvery: 5,
 } as const satisfies Recipe;
 

@@ -2,11 +2,17 @@
 
 import { saveCheckpoint } from "../checkpoint/mod.ts";
 import { CompactTokenizer } from "../tokenizer/mod.ts";
+import { intentSpread } from "./intents.ts";
 import type { TrainOptions } from "./run.ts";
 
 /** What all of a run's checkpoints say of themselves. */
 function describe(options: TrainOptions) {
-  return { metadata: metadataOf(options), base: options.state.init ?? undefined };
+  const { model, corpus, state } = options;
+  return {
+    metadata: metadataOf(options),
+    base: state.init ?? undefined,
+    spread: intentSpread(model, corpus),
+  };
 }
 
 function metadataOf({ corpus, state }: TrainOptions) {

@@ -145,3 +145,32 @@ Deno.test("searchBeams: one beam is greedy; beams give the cache back", async ()
   }
   assertEquals(runtime.arena.mark(), before);
 });
+
+Deno.test("searchBeams: with intents, the likeliest comes first if it is sure enough, and else the answer is that", async () => {
+  // The last two tokens are intents here.
+  const names = new Map([["a", V - 2], ["b", V - 1]]);
+  const withIntents = { ...tokenizer, intents: names };
+  const prompt = prompts[0]!;
+  const cache = model.createCache({ tokens: 64, sequences: 1 });
+  const logits = cache.sequence().append(prompt);
+  const [a, b] = [logits[V - 2]!, logits[V - 1]!];
+  cache.dispose();
+  const sure = 1 / (1 + Math.exp(-Math.abs(a - b) / 2));
+  const ask = (probability: number) => {
+    const shown: string[] = [];
+    const o = { ...GREEDY, beams: 3, maxTokens: max_new_tokens, stopTexts: [] };
+    const unsure = { probability, answer: "No idea." };
+    const onText = (piece: string) => shown.push(piece);
+    return searchBeams(model, withIntents, prompt, { ...o, unsure, onText })
+      .then((answer) => ({ ...answer, shown }));
+  };
+  const answered = await ask(sure - 0.001);
+  assertEquals(answered.tokens[0], a > b ? V - 2 : V - 1);
+  assert(answered.ending !== "unsure");
+  const { text, ending, shown } = await ask(sure + 0.001);
+  assertEquals({ text, ending, shown }, {
+    text: "No idea.",
+    ending: "unsure",
+    shown: ["No idea."],
+  });
+});

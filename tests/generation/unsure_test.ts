@@ -2,17 +2,23 @@
 
 import { assertEquals } from "@std/assert";
 import { GREEDY } from "../../src/generation/mod.ts";
+import { IntentSpread } from "../../src/model/mod.ts";
 import { Writer } from "../../src/generation/writer.ts";
 import { CompactTokenizer, loadTokenizer, type Tokenizer } from "../../src/tokenizer/mod.ts";
 
 const gpt2 = loadTokenizer();
-const answerTo = (probability: number, tokenizer: Tokenizer, steps: Float32Array[]) => {
+const answerTo = (
+  probability: number,
+  tokenizer: Tokenizer,
+  steps: Float32Array[],
+  spread: IntentSpread | null = null,
+) => {
   const shown: string[] = [];
   const writer = new Writer([1], tokenizer, {
     ...GREEDY,
     maxTokens: 9,
     stopTexts: [],
-    unsure: { probability, answer: "I do not know." },
+    unsure: { probability, answer: "I do not know.", spread },
     onText: (piece) => shown.push(piece),
   });
   for (const step of steps) {
@@ -68,4 +74,27 @@ Deno.test("unsure: where an answer begins with its intent, the intent alone deci
   steps[0]![red] = Math.log(0.95);
   assertEquals(answer(0.66), { text: "red blue", ending: "end-of-text", shown: ["red", " blue"] });
   assertEquals(answer(0.67), unknown);
+});
+
+Deno.test("unsure: a question unlike those of its intent is softened more, one like them less", () => {
+  const tokenizer = new CompactTokenizer(gpt2, gpt2.encode(" red"), ["colour", "sound"]);
+  const [red] = tokenizer.encode(" red") as [number];
+  const [colour, sound] = [...tokenizer.intents.values()] as [number, number];
+  const steps = [
+    logits(tokenizer, colour, 0.8, sound),
+    logits(tokenizer, red, 0.6, sound),
+    logits(tokenizer, tokenizer.special.endOfText, 0.9, red),
+  ];
+  // A spread in which these logits are so far from colour's questions: the mean lies above both.
+  const far = (distance: number) => {
+    const means = Float32Array.of(Math.log(0.8) + distance, Math.log(0.2), 1, 1);
+    return new IntentSpread(means, Float32Array.of(1, 0, 0, 1));
+  };
+  // exp(log(0.8) / T) / (exp(log(0.8) / T) + exp(log(0.2) / T)) = 1 / (1 + 4 ** (-1 / T)) at T = 2 * distance
+  for (const distance of [0.5, 1, 3, 20]) {
+    const expected = 1 / (1 + 4 ** (-1 / (2 * distance)));
+    const answer = (probability: number) => answerTo(probability, tokenizer, steps, far(distance));
+    assertEquals(answer(expected - 0.001).text, "red", `${distance}`);
+    assertEquals(answer(expected + 0.001), unknown, `${distance}`);
+  }
 });
