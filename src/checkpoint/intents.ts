@@ -7,11 +7,13 @@ import { SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 const FILE = "intents.safetensors";
 
 /** Writes the spread into a checkpoint's directory. */
-export function writeIntentSpread(directory: string, { means, factor }: IntentSpread): void {
-  const N = Math.sqrt(means.length);
+export function writeIntentSpread(directory: string, spread: IntentSpread): void {
+  const N = spread.backgroundMean.length;
   writeSafetensors(`${directory}/${FILE}`, [
-    { name: "means", shape: [N, N], values: () => means },
-    { name: "factor", shape: [N, N], values: () => factor },
+    { name: "means", shape: [N, N], values: () => spread.means },
+    { name: "factor", shape: [N, N], values: () => spread.factor },
+    { name: "background.mean", shape: [N], values: () => spread.backgroundMean },
+    { name: "background.factor", shape: [N, N], values: () => spread.backgroundFactor },
   ]);
 }
 
@@ -23,5 +25,10 @@ export function readIntentSpread(directory: string, N: number): IntentSpread | n
   const path = `${directory}/${FILE}`;
   if (N === 0 || !isFile(path)) return null;
   using file = new SafetensorsFile(path);
-  return new IntentSpread(file.read("means", [N, N]), file.read("factor", [N, N]));
+  return new IntentSpread(
+    file.read("means", [N, N]),
+    file.read("factor", [N, N]),
+    file.read("background.mean", [N]),
+    file.read("background.factor", [N, N]),
+  );
 }

@@ -1,13 +1,15 @@
 // deno task eval: how well a checkpoint predicts data, what it answers, and whether that is right.
 
-import { type Conversation, type Entry, makeExamples, readEntries } from "../data/mod.ts";
+import { type Conversation, type Entry, makeExamples, readEntries, UNKNOWN } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import {
   acceptedAnswers,
   answerAll,
   answerOf,
+  bestThreshold,
   copiedFrom,
   evaluateLoss,
+  figuresAt,
   isRight,
   nearestQuestion,
   PROBE_TEMPERATURES,
@@ -16,11 +18,12 @@ import {
   splitKnown,
   type TextFigures,
   textFigures,
+  type Tried,
 } from "../evaluation/mod.ts";
 import type { Generated } from "../generation/mod.ts";
 import { type FormatName, formatNames, formats, type Message } from "../tokenizer/mod.ts";
 import { bundledData } from "./bundled.ts";
-import { FILTER_OPTIONS, unsureOption } from "./decoding_options.ts";
+import { DO_NOT_KNOW, FILTER_OPTIONS, unsureOption } from "./decoding_options.ts";
 import { table, writeReport } from "./eval_report.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type LoadedModel, loadModel, MODEL_OPTIONS, PRECISION_OPTION } from "./model_options.ts";
@@ -73,6 +76,8 @@ interface Answered {
   readonly category: string | undefined;
   /** null where the data do not say what the question wants to know. */
   readonly right: boolean | null;
+  /** How probable the model held its answer. */
+  readonly sure: number;
 }
 
 /** A prompt of the built-in tests. */
@@ -166,6 +171,9 @@ async function measure(
   return { ...base, questions, probes };
 }
 
+/** What thresholds make of the answers. */
+export type Thresholds = NonNullable<ReturnType<typeof thresholdsOf>>;
+
 type Asking = Parameters<typeof answerAll>[1];
 
 /** Answers every conversation's last question, and judges the answers where the data allow it. */
@@ -182,8 +190,17 @@ async function answerQuestions(
   const prompts = conversations.map(({ messages }) =>
     messages.slice(0, messages.findLastIndex(({ role }) => role === "user") + 1)
   );
-  const generated = await answerAll(prompts, asking);
+  // However unsure the model is: what thresholds make of its answers is seen afterwards.
+  const { probability, answer: doNotKnow, spread } = asking.unsure ??
+    { probability: 0, answer: DO_NOT_KNOW, spread: null };
+  const tried = await answerAll(prompts, {
+    ...asking,
+    unsure: { probability: 0, answer: doNotKnow, spread },
+  });
   if (asking.signal?.aborted) return null;
+  const generated = tried.map((answer): Generated =>
+    answer.sure! < probability ? { ...answer, text: doNotKnow, ending: "unsure" } : answer
+  );
   const accepted = acceptedAnswers([...training ?? [], ...entries]);
   const judge = (i: number, text: string) => {
     const { intent } = conversations[i]!;
@@ -196,17 +213,30 @@ async function answerQuestions(
     intent: conversations[i]!.intent,
     category: conversations[i]!.category,
     right: judge(i, text),
+    sure: tried[i]!.sure!,
   }));
   const baseline = training === null ? null : nearestQuestion(training);
   return {
     ...textFigures(generated, isCopied),
     accuracy: accuracyOf(answered),
+    thresholds: thresholdsOf(tried.flatMap(({ text, sure }, i): Tried[] => {
+      const right = judge(i, text);
+      const known = conversations[i]!.intent !== UNKNOWN;
+      return right === null ? [] : [{ known, right, declined: text === doNotKnow, sure: sure! }];
+    })),
     baseline: baseline === null ? null : accuracyOf(answered.map((a, i) => ({
       ...a,
       right: judge(i, baseline(a.question)),
     }))),
     answered,
   };
+}
+
+/** What other thresholds make of the answers, and the best one; null where nothing tells which is good. */
+function thresholdsOf(tried: readonly Tried[]) {
+  if (!tried.some(({ known }) => known) || tried.every(({ known }) => known)) return null;
+  const some = Array.from({ length: 10 }, (_, i) => figuresAt(tried, i / 10));
+  return { some, best: bestThreshold(tried) };
 }
 
 /** Shares of right answers: to questions that the model should know, and to those that it should not. */

@@ -2,7 +2,7 @@
 
 import { UserError } from "../errors.ts";
 import type { TextFigures } from "../evaluation/mod.ts";
-import type { Result } from "./eval.ts";
+import type { Result, Thresholds } from "./eval.ts";
 import { barChart, htmlPage, htmlTable, section } from "./report.ts";
 
 const percent = (share: number | null) => share === null ? "-" : `${(100 * share).toFixed(1)} %`;
@@ -49,6 +49,21 @@ function summaryRows(r: Result): [string, string][] {
   ];
 }
 
+/** What thresholds make of the answers; the best one among them. */
+function thresholdRows({ some, best }: Thresholds): string[][] {
+  const rows = [...some.filter(({ threshold }) => threshold !== best.threshold), best]
+    .sort((a, b) => a.threshold - b.threshold);
+  return [
+    ["--unsure", "right", "wrong", "unknown declined"],
+    ...rows.map((row) => [
+      String(row.threshold),
+      percent(row.right),
+      percent(row.wrong),
+      percent(row.honest) + (row === best ? " (most, with right ones)" : ""),
+    ]),
+  ];
+}
+
 function aligned(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd());
@@ -75,6 +90,8 @@ export function table(r: Result, wrong: boolean): string[] {
       ]),
     );
   }
+  const thresholds = r.questions?.thresholds ?? null;
+  if (thresholds !== null) lines.push("", ...aligned(thresholdRows(thresholds)));
   if (r.probes !== null) {
     lines.push(
       "",
@@ -109,7 +126,7 @@ export function table(r: Result, wrong: boolean): string[] {
 
 /** Writes a page of HTML. @throws UserError when it cannot */
 export function writeReport(path: string, r: Result): void {
-  const { questions, probes } = r;
+  const { questions, probes } = r, thresholds = questions?.thresholds ?? null;
   const accuracy = Object.entries(questions?.accuracy?.categories ?? {});
   const sections = [
     section("Summary", htmlTable(["figure", "value"], summaryRows(r))),
@@ -131,6 +148,10 @@ export function writeReport(path: string, r: Result): void {
         accuracy.map(([name, share]) => ({ name, value: share ?? 0, label: percent(share) })),
         1,
       ),
+    ),
+    thresholds === null ? "" : section(
+      "Were it to be surer",
+      htmlTable(thresholdRows(thresholds)[0]!, thresholdRows(thresholds).slice(1)),
     ),
     probes === null ? "" : section(
       "What it says at several temperatures",

@@ -329,7 +329,7 @@ export const RECIPE_OPTIONS = {
     placeholder: "P",
     help:
       "the model is to say that it does not know when its answer as a whole (with --intent-tokens: the intent among them, " +
-      "softened, the more so the less the question is like those that it learned) is less likely than P",
+      "softened, and the less likely the less the question is like those of that intent) is less likely than P",
   },
   samples: { type: "strings", placeholder: "TEXT", help: "prompt to answer during training" },
   "sample-every": { type: "integer", minimum: 0, help: "epochs between two samples; 0 for none" },

@@ -1,5 +1,5 @@
 // Looks for what spoils a corpus: duplicates, leaks between its files, answers that contradict each other, texts
-// that are too long, broken encoding.
+// that are too long, broken encoding, words said twice in a row.
 
 import type { Tokenizer } from "../tokenizer/mod.ts";
 import type { Entry } from "./entry.ts";
@@ -16,7 +16,8 @@ export type FaultKind =
   | "leak"
   | "contradiction"
   | "too long"
-  | "encoding";
+  | "encoding"
+  | "repeated word";
 
 export interface Fault {
   readonly kind: FaultKind;
@@ -82,6 +83,9 @@ export function findFaults(files: readonly CorpusFile[], o: CurationOptions): Fa
 /** Marks of text that was decoded with the wrong encoding, or never was text. */
 const BROKEN = /\uFFFD|(?![\n\r\t])\p{Cc}|\u00C3[\u0080-\u00BF]|\u00E2\u20AC/u;
 
+/** A word twice in a row, which teaches a small model to say it again and again. */
+const TWICE = /(?<!\p{L})(\p{L}+) \1(?!\p{L})/iu;
+
 function itemFaults({ text, answer, source }: Item, o: CurationOptions): Fault[] {
   const whole = answer === null ? text : `${text}\n${answer}`;
   const faults: Fault[] = [];
@@ -97,6 +101,11 @@ function itemFaults({ text, answer, source }: Item, o: CurationOptions): Fault[]
   if (length > o.maxTokens) {
     const message = `${source}: has ${length} tokens, more than ${o.maxTokens}`;
     faults.push({ kind: "too long", serious: false, message });
+  }
+  const twice = TWICE.exec(answer ?? text);
+  if (twice !== null) {
+    const message = `${source}: says ${JSON.stringify(twice[0])}; a small model may loop there`;
+    faults.push({ kind: "repeated word", serious: false, message });
   }
   return faults;
 }

@@ -30,3 +30,4 @@ export {
   tokenF1,
   wordsOf,
 } from "./metrics.ts";
+export { bestThreshold, figuresAt, type ThresholdFigures, type Tried } from "./thresholds.ts";

@@ -3,7 +3,7 @@
 
 import type { CachedSequence, GPT } from "../model/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
-import { intentsOf, keepOnly, softened } from "./intent.ts";
+import { intentsOf, keepOnly, sureness } from "./intent.ts";
 import type { LogitProcessor } from "./logits.ts";
 import { logSoftmax } from "./log_sum_exp.ts";
 import type { BeamOptions } from "./options.ts";
@@ -147,7 +147,7 @@ function decideIntent(logits: Float32Array, tokenizer: Tokenizer, { unsure }: Wr
   const intents = intentsOf(tokenizer);
   if (unsure === undefined || intents.length === 0) return true;
   const best = intents.reduce((a, b) => logits[b]! > logits[a]! ? b : a);
-  const probability = Math.exp(softened(logits, intents, best, unsure.spread));
+  const probability = Math.exp(sureness(logits, intents, best, unsure.spread));
   keepOnly(logits, [best]);
   return probability >= unsure.probability;
 }

@@ -5,14 +5,13 @@ import type { Tokenizer } from "../tokenizer/mod.ts";
 import { logSumExp } from "./log_sum_exp.ts";
 
 /**
- * The temperature that softens the probabilities of intents before they are judged, for a question as far from those of
- * its intent as these usually are; for others it grows with that distance. A model is too sure of questions unlike any that
- * it learned; how far its runners-up are behind, which softening shows, tells them apart better (Liang et al. 2018), and
- * so does how unlike they are.
+ * The temperature that softens the probabilities of intents before they are judged. A model is too sure of questions
+ * unlike any that it learned; how far its runners-up are behind, which softening shows, tells them apart better
+ * (Liang et al. 2018).
  */
-const INTENT_TEMPERATURE = 2;
-/** Distances below this one count as it. */
-const LEAST_DISTANCE = 0.1;
+const TEMPERATURE = 2;
+/** How much the odds of an intent fall with a question's unlikeness to those that ask for it. */
+const UNLIKENESS = 5;
 
 /** The intents' tokens, in their order; none where a model learned no intents. */
 export function intentsOf({ intents }: Tokenizer): number[] {
@@ -26,15 +25,17 @@ export function keepOnly(logits: Float32Array, tokens: readonly number[]): void 
   tokens.forEach((token, i) => logits[token] = kept[i]!);
 }
 
-/** log(the softened probability of an intent among all of them). */
-export function softened(
+/** log(how sure the model is of an intent): its softened odds against all others, less what the question's unlikeness says. */
+export function sureness(
   logits: Float32Array,
   intents: readonly number[],
   token: number,
   spread: IntentSpread | null | undefined,
 ): number {
-  const own = Float32Array.from(intents, (intent) => logits[intent]!);
-  const distance = spread?.distance(own, intents.indexOf(token)) ?? 1;
-  const temperature = INTENT_TEMPERATURE * Math.max(LEAST_DISTANCE, distance);
-  return logits[token]! / temperature - logSumExp(own.map((logit) => logit / temperature));
+  const all = Float32Array.from(intents, (intent) => logits[intent]!);
+  const own = intents.indexOf(token);
+  const others = all.filter((_, i) => i !== own).map((logit) => logit / TEMPERATURE);
+  const odds = all[own]! / TEMPERATURE - logSumExp(others) -
+    UNLIKENESS * (spread?.unlikeness(all, own) ?? 0);
+  return -Math.log1p(Math.exp(-odds));
 }

@@ -5,7 +5,7 @@ import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
-import { intentsOf, keepOnly, softened } from "./intent.ts";
+import { intentsOf, keepOnly, sureness } from "./intent.ts";
 import { logSumExp } from "./log_sum_exp.ts";
 import { sampler } from "./sampling.ts";
 import { StopScanner } from "./stop.ts";
@@ -14,7 +14,7 @@ import { StopScanner } from "./stop.ts";
 export interface Unsure {
   /**
    * Least probability of an answer that is given: the product of its tokens' probabilities; where it begins with an
-   * intent, that intent's among all intents, softened.
+   * intent, that intent's among all intents, softened, its odds changed by how like those it learned the question is.
    */
   readonly probability: number;
   readonly answer: string;
@@ -47,6 +47,8 @@ export interface Generated {
   readonly ending: Ending;
   /** What the filter took away. */
   readonly removals: readonly Removal[];
+  /** Where somebody asked how sure the model is: the probability that was compared with the least one. */
+  readonly sure?: number;
 }
 
 /** Share of the length limit from which half sentences are held back. */
@@ -136,7 +138,7 @@ export class Writer {
     const token = this.#choose(logits);
     if (raw !== null) {
       this.#logProbability += intents.length > 0
-        ? softened(raw, intents, token, this.options.unsure!.spread)
+        ? sureness(raw, intents, token, this.options.unsure!.spread)
         : raw[token]! - logSumExp(raw);
       if (Math.exp(this.#logProbability) < this.options.unsure!.probability) return "unsure";
       this.#trusted = intents.length > 0;
@@ -152,11 +154,16 @@ export class Writer {
   /** The answer. */
   finish(ending: Ending): Generated {
     const { unsure, onText } = this.options;
-    if (this.#trusted) return { ...this.#text.finish(ending), tokens: this.tokens, ending };
+    const rest = {
+      tokens: this.tokens,
+      ending,
+      ...(unsure === undefined ? {} : { sure: Math.exp(this.#logProbability) }),
+    };
+    if (this.#trusted) return { ...this.#text.finish(ending), ...rest };
     const answer = ending === "unsure"
       ? { text: unsure!.answer, removals: [] }
       : this.#text.finish(ending);
     if (answer.text !== "") onText?.(answer.text);
-    return { ...answer, tokens: this.tokens, ending };
+    return { ...answer, ...rest };
   }
 }

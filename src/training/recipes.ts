@@ -112,7 +112,7 @@ const ILLUMINATOR = {
   clip: 1,
   wordDropout: 0.15,
   outOfScope: 0.3,
-  unsure: 0.255,
+  unsure: 0.15,
   sampleEvery: 5,
 } as const satisfies Recipe;
 

@@ -42,8 +42,11 @@ Deno.test("planted faults are found", () => {
     "CONTRADICTION",
   ]);
   assertEquals(kinds([pair("One?", "Yes."), pair("one", "No.")]), ["contradiction"]);
-  assertEquals(kinds([pair("Why?", "so ".repeat(60))]), ["too long"]);
+  assertEquals(kinds([pair("Why?", "so it ".repeat(60))]), ["too long"]);
   assertEquals(kinds([pair("Why?", "It\u2019s cafe\u0301.")]), ["encoding"]);
+  assertEquals(kinds([pair("Why?", "Open it with With care.")]), ["repeated word"]);
+  // Not of a question, which nobody learns to say; nor parts of words, nor across a mark.
+  assertEquals(kinds([pair("Why why?", "The then there, there is a late tea.")]), []);
   assertEquals(kinds([pair("Why?", "Itâ€™s so.")]), ["ENCODING"]);
   assertEquals(kinds([pair("Why?", "It \uFFFD.")]), ["ENCODING"]);
 });

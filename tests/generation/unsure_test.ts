@@ -76,7 +76,7 @@ Deno.test("unsure: where an answer begins with its intent, the intent alone deci
   assertEquals(answer(0.67), unknown);
 });
 
-Deno.test("unsure: a question unlike those of its intent is softened more, one like them less", () => {
+Deno.test("unsure: a question unlike those of its intent lowers the odds, one like them raises them", () => {
   const tokenizer = new CompactTokenizer(gpt2, gpt2.encode(" red"), ["colour", "sound"]);
   const [red] = tokenizer.encode(" red") as [number];
   const [colour, sound] = [...tokenizer.intents.values()] as [number, number];
@@ -85,16 +85,15 @@ Deno.test("unsure: a question unlike those of its intent is softened more, one l
     logits(tokenizer, red, 0.6, sound),
     logits(tokenizer, tokenizer.special.endOfText, 0.9, red),
   ];
-  // A spread in which these logits are so far from colour's questions: the mean lies above both.
-  const far = (distance: number) => {
-    const means = Float32Array.of(Math.log(0.8) + distance, Math.log(0.2), 1, 1);
-    return new IntentSpread(means, Float32Array.of(1, 0, 0, 1));
-  };
-  // exp(log(0.8) / T) / (exp(log(0.8) / T) + exp(log(0.2) / T)) = 1 / (1 + 4 ** (-1 / T)) at T = 2 * distance
-  for (const distance of [0.5, 1, 3, 20]) {
-    const expected = 1 / (1 + 4 ** (-1 / (2 * distance)));
-    const answer = (probability: number) => answerTo(probability, tokenizer, steps, far(distance));
-    assertEquals(answer(expected - 0.001).text, "red", `${distance}`);
-    assertEquals(answer(expected + 0.001), unknown, `${distance}`);
+  const own = [Math.log(0.8), Math.log(0.2)] as const, unit = Float32Array.of(1, 0, 0, 1);
+  for (const [near, far] of [[0.5, 1], [0, 0.7], [1.2, 1], [1, 1]] as const) {
+    // The means of colour's questions and of the background lie so far above the logits.
+    const means = Float32Array.of(own[0] + near, own[1], 1, 1);
+    const spread = new IntentSpread(means, unit, Float32Array.of(own[0] + far, own[1]), unit);
+    // Softened, 0.8 and 0.2 have the odds 2 to 1.
+    const odds = 2 * Math.exp(-5 * (near ** 2 - far ** 2)), expected = odds / (1 + odds);
+    const answer = (probability: number) => answerTo(probability, tokenizer, steps, spread);
+    assertEquals(answer(expected - 0.001).text, "red", `${near}, ${far}`);
+    assertEquals(answer(expected + 0.001), unknown, `${near}, ${far}`);
   }
 });

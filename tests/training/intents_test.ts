@@ -86,12 +86,37 @@ Deno.test("intents' spread: a run saves it, with the means of the logits behind 
         return intents.map((_, i) => logits.reduce((sum, row) => sum + row[i]! / 9, 0));
       });
       assertClose([...saved.means], means, 1e-4, "means");
+      // Without questions that nobody is to answer, the background are all of them.
+      const whole = intents.map((_, i) => (means[i]! + means[3 + i]! + means[6 + i]!) / 3);
+      assertClose([...saved.backgroundMean], whole, 1e-4, "the background's mean");
       assertThrows(() => readIntentSpread(`${directory}/run/last`, 4), UserError, "means");
       const path = `${directory}/run/last/intents.safetensors`;
       const bytes = Deno.readFileSync(path);
       bytes[bytes.length - 2]! ^= 64;
       Deno.writeFileSync(path, bytes);
       assertThrows(() => readIntentSpread(`${directory}/run/last`, 3), UserError, "is damaged");
+    })
+  ));
+
+Deno.test("intents' spread: questions that nobody is to answer are the background, and no intent", () =>
+  withDirectory((directory) =>
+    trained(directory, 9, (model, { corpus }) => {
+      const { intents } = corpus.tokenizer, [first] = intents!.keys();
+      // The same tokens, of which the first now stands for the unknown.
+      const renamed = new Map([...intents!].map(([name, token]) => [
+        name === first ? "unknown" : name,
+        token,
+      ]));
+      const tokenizer = { ...corpus.tokenizer, intents: renamed } as typeof corpus.tokenizer;
+      const training = corpus.training.flatMap((example) =>
+        // Too few of one intent for a background: each twice.
+        example.tokens[example.decision!] === intents!.get(first!) ? [example, example] : [example]
+      );
+      const all = intentSpread(model, corpus)!;
+      const spread = intentSpread(model, { tokenizer, training })!;
+      assertClose([...spread.backgroundMean], [...all.means.subarray(0, 3)], 1e-4, "background");
+      assertEquals([...spread.means.subarray(0, 3)], [0, 0, 0]);
+      assertClose([...spread.means.subarray(3)], [...all.means.subarray(3)], 1e-5, "others");
     })
   ));
 
