@@ -3,6 +3,7 @@
 import { UserError } from "../errors.ts";
 import {
   type DecodingOptions,
+  DO_NOT_KNOW,
   type FilterOptions,
   GREEDY,
   type RuleName,
@@ -168,7 +169,8 @@ export const FILTER_OPTIONS = {
     placeholder: "P",
     help:
       "says that it does not know when its answer as a whole (where it learned intents: the intent among them, " +
-      "softened, and the less likely the less the question is like those of that intent) is less likely than P; as the checkpoint says if not given, 0 for never",
+      "softened, and the less likely the less the question is like those of that intent) is less likely than P; " +
+      "as the checkpoint says if not given, 0 for never",
   },
   "no-filter": {
     type: "string",
@@ -251,9 +253,6 @@ export function filterOptions(o: Values<typeof FILTER_OPTIONS>): FilterOptions {
   }
   return { rules: new Set(ruleNames.filter((name) => !off.includes(name))) };
 }
-
-/** What a model says that has nothing of its own to say so. */
-export const DO_NOT_KNOW = "I do not know.";
 
 /** When to say that the model does not know: as flags say, or else the checkpoint. */
 export function unsureOption(

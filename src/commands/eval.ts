@@ -20,10 +20,10 @@ import {
   textFigures,
   type Tried,
 } from "../evaluation/mod.ts";
-import type { Generated } from "../generation/mod.ts";
+import { DO_NOT_KNOW, type Generated } from "../generation/mod.ts";
 import { type FormatName, formatNames, formats, type Message } from "../tokenizer/mod.ts";
 import { bundledData } from "./bundled.ts";
-import { DO_NOT_KNOW, FILTER_OPTIONS, unsureOption } from "./decoding_options.ts";
+import { FILTER_OPTIONS, unsureOption } from "./decoding_options.ts";
 import { table, writeReport } from "./eval_report.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type LoadedModel, loadModel, MODEL_OPTIONS, PRECISION_OPTION } from "./model_options.ts";
@@ -198,21 +198,22 @@ async function answerQuestions(
     unsure: { probability: 0, answer: doNotKnow, spread },
   });
   if (asking.signal?.aborted) return null;
-  const generated = tried.map((answer): Generated =>
-    answer.sure! < probability ? { ...answer, text: doNotKnow, ending: "unsure" } : answer
-  );
   const accepted = acceptedAnswers([...training ?? [], ...entries]);
   const judge = (i: number, text: string) => {
     const { intent } = conversations[i]!;
     return intent === undefined ? null : isRight(accepted, intent, text);
   };
+  const generated = tried.map((answer): Generated =>
+    answer.sure! < probability ? { ...answer, text: doNotKnow, ending: "unsure" } : answer
+  );
+  const tries = tried.map(({ text }, i) => judge(i, text));
   const answered = generated.map(({ text }, i): Answered => ({
     question: prompts[i]!.at(-1)!.content,
     expected: answerOf(conversations[i]!),
     answer: text,
     intent: conversations[i]!.intent,
     category: conversations[i]!.category,
-    right: judge(i, text),
+    right: text === tried[i]!.text ? tries[i]! : judge(i, text),
     sure: tried[i]!.sure!,
   }));
   const baseline = training === null ? null : nearestQuestion(training);
@@ -220,8 +221,7 @@ async function answerQuestions(
     ...textFigures(generated, isCopied),
     accuracy: accuracyOf(answered),
     thresholds: thresholdsOf(tried.flatMap(({ text, sure }, i): Tried[] => {
-      const right = judge(i, text);
-      const known = conversations[i]!.intent !== UNKNOWN;
+      const right = tries[i]!, known = conversations[i]!.intent !== UNKNOWN;
       return right === null ? [] : [{ known, right, declined: text === doNotKnow, sure: sure! }];
     })),
     baseline: baseline === null ? null : accuracyOf(answered.map((a, i) => ({

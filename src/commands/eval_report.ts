@@ -50,18 +50,16 @@ function summaryRows(r: Result): [string, string][] {
 }
 
 /** What thresholds make of the answers; the best one among them. */
-function thresholdRows({ some, best }: Thresholds): string[][] {
-  const rows = [...some.filter(({ threshold }) => threshold !== best.threshold), best]
+function thresholdTable({ some, best }: Thresholds): { head: string[]; rows: string[][] } {
+  const figures = [...some.filter(({ threshold }) => threshold !== best.threshold), best]
     .sort((a, b) => a.threshold - b.threshold);
-  return [
-    ["--unsure", "right", "wrong", "unknown declined"],
-    ...rows.map((row) => [
-      String(row.threshold),
-      percent(row.right),
-      percent(row.wrong),
-      percent(row.honest) + (row === best ? " (most, with right ones)" : ""),
-    ]),
-  ];
+  const rows = figures.map((row) => [
+    String(row.threshold),
+    percent(row.right),
+    percent(row.wrong),
+    percent(row.honest) + (row === best ? " (most, with right ones)" : ""),
+  ]);
+  return { head: ["--unsure", "right", "wrong", "unknown declined"], rows };
 }
 
 function aligned(rows: readonly (readonly string[])[]): string[] {
@@ -91,7 +89,10 @@ export function table(r: Result, wrong: boolean): string[] {
     );
   }
   const thresholds = r.questions?.thresholds ?? null;
-  if (thresholds !== null) lines.push("", ...aligned(thresholdRows(thresholds)));
+  if (thresholds !== null) {
+    const { head, rows } = thresholdTable(thresholds);
+    lines.push("", ...aligned([head, ...rows]));
+  }
   if (r.probes !== null) {
     lines.push(
       "",
@@ -126,7 +127,8 @@ export function table(r: Result, wrong: boolean): string[] {
 
 /** Writes a page of HTML. @throws UserError when it cannot */
 export function writeReport(path: string, r: Result): void {
-  const { questions, probes } = r, thresholds = questions?.thresholds ?? null;
+  const { questions, probes } = r;
+  const thresholds = questions?.thresholds ? thresholdTable(questions.thresholds) : null;
   const accuracy = Object.entries(questions?.accuracy?.categories ?? {});
   const sections = [
     section("Summary", htmlTable(["figure", "value"], summaryRows(r))),
@@ -151,7 +153,7 @@ export function writeReport(path: string, r: Result): void {
     ),
     thresholds === null ? "" : section(
       "Were it to be surer",
-      htmlTable(thresholdRows(thresholds)[0]!, thresholdRows(thresholds).slice(1)),
+      htmlTable(thresholds.head, thresholds.rows),
     ),
     probes === null ? "" : section(
       "What it says at several temperatures",

@@ -52,6 +52,7 @@ export {
 export { StopScanner } from "./stop.ts";
 export {
   AnswerText,
+  DO_NOT_KNOW,
   type Ending,
   type Generated,
   type Unsure,

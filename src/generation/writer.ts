@@ -3,12 +3,15 @@
 import type { IntentSpread } from "../model/mod.ts";
 import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
+import { intentsOf, keepOnly, sureness } from "./intent.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
-import { intentsOf, keepOnly, sureness } from "./intent.ts";
 import { logSumExp } from "./log_sum_exp.ts";
 import { sampler } from "./sampling.ts";
 import { StopScanner } from "./stop.ts";
+
+/** What a model says that has no words of its own for it. */
+export const DO_NOT_KNOW = "I do not know.";
 
 /** What to say instead of an answer that the model itself holds to be unlikely. */
 export interface Unsure {

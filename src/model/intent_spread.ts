@@ -7,7 +7,7 @@ const QUESTIONS_A_DIMENSION = 4;
 const RIDGE = 1e-3;
 
 /** Logits [n, N] of N intents behind n learned questions. */
-export interface LearnedQuestions {
+interface LearnedQuestions {
   readonly logits: Float32Array;
   /** [n] The number of the intent that each asks for. */
   readonly intents: Int32Array;
@@ -52,20 +52,20 @@ export class IntentSpread {
     N: number,
     rank: number,
   ): IntentSpread | null {
-    const means = meansOf(logits, intents, N), none = new Int32Array(background.length / N);
+    const means = meansOf(logits, intents, N, N), none = new Int32Array(background.length / N);
     const free = intents.length - new Set(intents).size, dimensions = Math.min(N, rank);
     if (Math.min(free, none.length) < QUESTIONS_A_DIMENSION * dimensions) return null;
     const factor = factorOf(logits, intents, means, free);
-    const mean = meansOf(background, none, N).slice(0, N);
+    const mean = meansOf(background, none, N, 1);
     const backgroundFactor = factorOf(background, none, mean, none.length);
     if (factor === null || backgroundFactor === null) return null;
     return new IntentSpread(means, factor, mean, backgroundFactor);
   }
 }
 
-/** The mean [N] of the rows [n, N] of each label, all in one [N, N]. */
-function meansOf(rows: Float32Array, labels: Int32Array, N: number): Float32Array {
-  const means = new Float32Array(N * N), counts = new Float64Array(N);
+/** The means [count, N] of the rows [n, N] of each of `count` labels; zeros where there are none. */
+function meansOf(rows: Float32Array, labels: Int32Array, N: number, count: number): Float32Array {
+  const means = new Float32Array(count * N), counts = new Float64Array(count);
   labels.forEach((label, row) => {
     const seen = ++counts[label]!;
     for (let i = 0; i < N; i++) {

@@ -12,7 +12,7 @@ export {
   validateConfiguration,
 } from "./configuration.ts";
 export { GPT, type ModelOptions } from "./gpt.ts";
-export { IntentSpread, type LearnedQuestions } from "./intent_spread.ts";
+export { IntentSpread } from "./intent_spread.ts";
 export type { Distillation, SoftTargets } from "./distillation.ts";
 export {
   emptySums,

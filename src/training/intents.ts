@@ -4,13 +4,12 @@ import { batchesOf, type Example, UNKNOWN, upToDecision } from "../data/mod.ts";
 import { type GPT, IntentSpread } from "../model/mod.ts";
 import type { Corpus } from "./corpus.ts";
 import { evenly } from "./evenly.ts";
+import { EVALUATION_TOKENS } from "./run.ts";
 
 /** More intents than these are left alone: the spread grows with their square, the work with their cube. */
 const MOST_INTENTS = 1024;
 /** Questions of each intent that are looked at: of the shipped model, twice as many tell no more. */
 const QUESTIONS = 16;
-/** Tokens at a time. */
-const TOKENS = 256;
 
 /**
  * The spread, where the corpus has enough questions that name their intents. The background are those that nobody is to
@@ -51,7 +50,7 @@ function intentLogits(
 ): Float32Array {
   const N = tokens.length, logits = new Float32Array(examples.length * N);
   let done = 0;
-  for (const batch of batchesOf(examples, TOKENS)) {
+  for (const batch of batchesOf(examples, EVALUATION_TOKENS)) {
     const last = batch.offsets.slice(1).map((end) => end - 1);
     model.predict(batch, last, (found, first) => {
       const values = model.runtime.f32(found), [rows, width] = found.shape as [number, number];

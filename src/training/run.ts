@@ -7,6 +7,9 @@ import type { TrainingEvent } from "./events.ts";
 import type { Teaching } from "./soft_targets.ts";
 import type { RunState } from "./state.ts";
 
+/** Tokens of a batch that nothing goes back through: enough for GEMM's speed, and no more memory than a training step takes. */
+export const EVALUATION_TOKENS = 256;
+
 export interface TrainOptions {
   readonly model: GPT;
   /** The model as the run began, for recipes that hold to it while they sample. */

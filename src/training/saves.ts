@@ -1,18 +1,32 @@
 // The checkpoints that a run leaves: `last` to go on with, `best` to use, and epochs that are kept beside them.
 
 import { saveCheckpoint } from "../checkpoint/mod.ts";
+import { DO_NOT_KNOW } from "../generation/mod.ts";
+import type { IntentSpread } from "../model/mod.ts";
 import { CompactTokenizer } from "../tokenizer/mod.ts";
 import { intentSpread } from "./intents.ts";
 import type { TrainOptions } from "./run.ts";
 
 /** What all of a run's checkpoints say of themselves. */
 function describe(options: TrainOptions) {
-  const { model, corpus, state } = options;
   return {
     metadata: metadataOf(options),
-    base: state.init ?? undefined,
-    spread: intentSpread(model, corpus),
+    base: options.state.init ?? undefined,
+    spread: spreadOf(options),
   };
+}
+
+/** A run's last spread, and the step behind which it was measured: there, `best` and `last` are often saved both. */
+const measured = new WeakMap<TrainOptions, { step: number; spread: IntentSpread | null }>();
+
+function spreadOf(options: TrainOptions): IntentSpread | null {
+  const { model, corpus, state: { progress: { step } } } = options;
+  let known = measured.get(options);
+  if (known?.step !== step) {
+    known = { step, spread: intentSpread(model, corpus) };
+    measured.set(options, known);
+  }
+  return known.spread;
 }
 
 function metadataOf({ corpus, state }: TrainOptions) {
@@ -22,7 +36,7 @@ function metadataOf({ corpus, state }: TrainOptions) {
     format,
     turns: corpus.turns,
     ...(recipe.unsure > 0
-      ? { unsure: { probability: recipe.unsure, answer: corpus.doNotKnow ?? "I do not know." } }
+      ? { unsure: { probability: recipe.unsure, answer: corpus.doNotKnow ?? DO_NOT_KNOW } }
       : {}),
     ...(corpus.tokenizer instanceof CompactTokenizer
       ? { vocabulary: corpus.tokenizer.kept, intents: [...corpus.tokenizer.intents.keys()] }

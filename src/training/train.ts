@@ -23,15 +23,12 @@ import {
   preferenceOf,
 } from "./preference/mod.ts";
 import type { Recipe } from "./recipe.ts";
-import type { TrainOptions } from "./run.ts";
+import { EVALUATION_TOKENS, type TrainOptions } from "./run.ts";
 import { sample } from "./samples.ts";
 import { keepWeights, save, saveBest } from "./saves.ts";
 import { learningRateAt } from "./schedule.ts";
 import { type Progress, type RunState, watch } from "./state.ts";
 import { type EpochLosses, verdictOf } from "./verdict.ts";
-
-/** Tokens of a validation batch: enough for GEMM's speed, and no more memory than a training step takes. */
-const EVALUATION_TOKENS = 256;
 
 /** Optimiser steps in an epoch. */
 export function stepsPerEpoch(recipe: Recipe, examples: number): number {

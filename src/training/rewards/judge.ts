@@ -8,7 +8,7 @@ import {
   nearestIntent,
   tokenF1,
 } from "../../evaluation/mod.ts";
-import type { Generated } from "../../generation/mod.ts";
+import { DO_NOT_KNOW, type Generated } from "../../generation/mod.ts";
 
 /** An answer to be judged. */
 export interface Attempt {
@@ -20,8 +20,6 @@ export interface Attempt {
 /** A reward from 0 to 1. */
 export type Reward = (attempt: Attempt) => number;
 
-/** What to say where data have no answer for what they do not know. */
-const DO_NOT_KNOW = "I do not know.";
 /** Token F1 from which two answers say the same. */
 const LIKE_ENOUGH = 0.6;
 /** Judgements remembered: a model says the same answers again and again. */
