@@ -202,7 +202,10 @@ function isTrained(directory: string): boolean {
   return checkState(readTraining(`${directory}/last`).state, directory).progress.finished !== null;
 }
 
-/** Trains a run, or goes on with it. */
+/**
+ * Trains a run, or goes on with it. Each epoch is saved, so that a run that is killed loses one at most. `best`, which is
+ * saved before `last`, may stand alone then: nothing goes on from it.
+ */
 async function trainRun(
   directory: string,
   flags: string,
@@ -210,8 +213,13 @@ async function trainRun(
   signal: AbortSignal,
 ): Promise<void> {
   const begun = exists(`${directory}/last`);
+  if (!begun && exists(`${directory}/best`)) {
+    Deno.removeSync(`${directory}/best`, { recursive: true });
+  }
   const planned = planRun(
-    begun ? ["--resume", directory] : [...splitFlags(flags), "--out", directory],
+    begun
+      ? ["--resume", directory]
+      : ["--save-every", "1", ...splitFlags(flags), "--out", directory],
   );
   const shown = options.json ? null : terminalReporter();
   const report: Reporter = {

@@ -100,12 +100,10 @@ function newDirectory(out: string | undefined, name: string): string {
   if (out !== undefined) {
     const directory = out.replace(/(?<=.)\/+$/, "");
     if (!isRun(directory)) return directory;
-    throw new UserError(
-      `--out ${directory}: is not empty; go on with ${
-        invocation("train")
-      } --resume ${directory}, ` +
-        `or choose another --out`,
-    );
+    const goOn = isRun(`${directory}/last`)
+      ? `go on with ${invocation("train")} --resume ${directory}, or `
+      : "";
+    throw new UserError(`--out ${directory}: is not empty; ${goOn}choose another --out`);
   }
   for (let number = 1;; number++) {
     const directory = `${WEIGHTS}/${name}${number === 1 ? "" : `-${number}`}`;

@@ -1,4 +1,4 @@
-// deno task compare: what each run is trained with.
+// deno task compare: what each run is trained with, and what becomes of one that was killed.
 
 import { assertEquals } from "@std/assert";
 import { run } from "./parrot.ts";
@@ -21,6 +21,25 @@ Deno.test("compare: a run's own flags override the common ones, and the seed is 
       return JSON.parse(Deno.readTextFileSync(path)).recipe;
     });
     assertEquals(recipes.map(({ clip, seed }) => [clip, seed]), [[0.5, 5], [2, 5]]);
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+});
+
+Deno.test("compare: a run that was killed before it could be gone on with is trained anew", async () => {
+  const directory = Deno.makeTempDirSync();
+  try {
+    const flags = "--recipe basic --model nano --epochs 1 --sample-every 0 --validation 0.2";
+    const out = ["--seed", "5", "--out", "runs/a-5"];
+    const killed = await run(directory, ["train", ...flags.split(" "), ...out]);
+    assertEquals(killed.code, 0, killed.stderr);
+    Deno.removeSync(`${directory}/runs/a-5/last`, { recursive: true });
+    const options = ["--json", "--run", `a=${flags}`, "--seeds", "5", "--out", "runs"];
+    const { code, stdout, stderr } = await run(directory, ["compare", ...options]);
+    assertEquals(code, 0, stderr);
+    const [{ seed }] = JSON.parse(stdout);
+    assertEquals(seed, 5);
+    Deno.statSync(`${directory}/runs/a-5/last`);
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
