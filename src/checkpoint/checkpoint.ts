@@ -44,6 +44,8 @@ export interface Metadata {
   readonly vocabulary?: readonly number[];
   /** With a compact vocabulary: the intents that have a token, which the model says before its answer. */
   readonly intents?: readonly string[];
+  /** False where not all that a model with intents learned from named one: an answer may begin with its words, too. */
+  readonly decides?: boolean;
 }
 
 export interface SaveOptions {
@@ -239,6 +241,7 @@ export function metadataOf(value: unknown, path: string, vocabularySize: number)
     epoch: Number(fields.epoch ?? 0),
     recipe: fields.recipe,
     ...unsureField(fields.unsure),
+    ...(fields.decides === false ? { decides: false } : {}),
     ...vocabularyFields(fields, path, vocabularySize),
   };
 }

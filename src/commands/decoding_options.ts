@@ -257,12 +257,16 @@ export function filterOptions(o: Values<typeof FILTER_OPTIONS>): FilterOptions {
 /** When to say that the model does not know: as flags say, or else the checkpoint. */
 export function unsureOption(
   given: number | undefined,
-  { metadata: { unsure, intents }, spread }: Pick<LoadedModel, "metadata" | "spread">,
+  { metadata: { unsure, decides }, tokenizer, spread }: Pick<
+    LoadedModel,
+    "metadata" | "tokenizer" | "spread"
+  >,
 ): Unsure | undefined {
   const probability = given ?? unsure?.probability ?? 0;
+  const intents = decides === false ? [] : [...tokenizer.intents?.values() ?? []];
   // A model that knows intents is to choose one, however sure it is.
-  if (probability === 0 && !intents?.length) return undefined;
-  return { probability, answer: unsure?.answer ?? DO_NOT_KNOW, spread };
+  if (probability === 0 && intents.length === 0) return undefined;
+  return { probability, answer: unsure?.answer ?? DO_NOT_KNOW, intents, spread };
 }
 
 /** What the filter did, a line for each thing. */

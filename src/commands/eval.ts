@@ -191,11 +191,11 @@ async function answerQuestions(
     messages.slice(0, messages.findLastIndex(({ role }) => role === "user") + 1)
   );
   // However unsure the model is: what thresholds make of its answers is seen afterwards.
-  const { probability, answer: doNotKnow, spread } = asking.unsure ??
-    { probability: 0, answer: DO_NOT_KNOW, spread: null };
+  const unsure = asking.unsure ?? { probability: 0, answer: DO_NOT_KNOW, intents: [] };
+  const { probability, answer: doNotKnow } = unsure;
   const tried = await answerAll(prompts, {
     ...asking,
-    unsure: { probability: 0, answer: doNotKnow, spread },
+    unsure: { ...unsure, probability: 0 },
   });
   if (asking.signal?.aborted) return null;
   const accepted = acceptedAnswers([...training ?? [], ...entries]);

@@ -10,8 +10,9 @@ export const TRAIN_OPTIONS = {
     type: "string",
     placeholder: "NAME",
     choices: Object.keys(recipes),
-    help: "the numbers to start from; if not given, quick, or with --preference dpo or grpo. All " +
-      "below override one",
+    help:
+      "the numbers to start from; if not given, quick, with --data conversations, with --init finetune, " +
+      "or with --preference dpo or grpo. All below override one",
   },
   ...RECIPE_OPTIONS,
   out: { type: "string", placeholder: "DIR", help: "the run's directory" },

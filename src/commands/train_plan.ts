@@ -66,6 +66,9 @@ function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
         `${invocation("preferences")} makes some`,
     );
   }
+  if (recipe.corpus.length === 0) {
+    throw new UserError("--init DIR needs --data FILE, or --recipe NAME with data of its own");
+  }
   return recipe.corpus.map(dataPath);
 }
 
@@ -127,7 +130,7 @@ function checkInit(options: TrainFlags): void {
 }
 
 function beginRun(options: TrainFlags): Run {
-  const recipeName = (options.recipe ?? usualRecipe(options.preference)) as RecipeName;
+  const recipeName = (options.recipe ?? usualRecipe(options)) as RecipeName;
   const named = recipes[recipeName];
   const init = options.init === undefined ? null : checkpointOf(options.init, "--init");
   if (init !== null) checkInit(options);
@@ -195,10 +198,11 @@ function ofInit({ normalization = "layernorm" }: Configuration, asked: string | 
   throw new UserError(`--init brings its own ${normalization}; leave --normalization out`);
 }
 
-/** The recipe for a method when none is named. */
-function usualRecipe(preference: string | undefined): RecipeName {
-  if (preference === undefined || preference === "none") return "quick";
-  return preference === "grpo" ? "grpo" : "dpo";
+/** The recipe when none is named: for a method, for going on from a model, for data of one's own, or for none of these. */
+function usualRecipe({ preference = "none", init, data }: TrainFlags): RecipeName {
+  if (preference !== "none") return preference === "grpo" ? "grpo" : "dpo";
+  if (init !== undefined) return "finetune";
+  return data.length > 0 ? "conversations" : "quick";
 }
 
 /**

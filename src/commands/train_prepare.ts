@@ -6,6 +6,7 @@ import {
   loadParameters,
   loadStates,
   loadWeights,
+  type Metadata,
   readWeightsInfo,
   tokenizerOf,
 } from "../checkpoint/mod.ts";
@@ -58,6 +59,11 @@ export function checkMemory(
   return `training needs ${mebibytes(needed)} of memory, of which ${
     mebibytes(machine.available)
   } are free: it will be slow unless other programs are closed`;
+}
+
+/** How a checkpoint decides and declines, which preferences do not change. */
+function declining({ unsure, decides = true }: Metadata, { doNotKnow }: Corpus) {
+  return { decides, doNotKnow: unsure?.answer ?? doNotKnow };
 }
 
 /** A run's corpus, and its model with the weights that it begins or goes on with. */
@@ -131,9 +137,9 @@ export async function prepare<T>(
     const reference = isReferred ? new GPT(runtime, configuration, { training: false }) : undefined;
     if (reference !== undefined) await loadWeights(state.init!, reference);
     return await work({
-      corpus: state.recipe.preference === "none" || metadata?.unsure === undefined
+      corpus: state.recipe.preference === "none" || metadata === undefined
         ? corpus
-        : { ...corpus, doNotKnow: metadata.unsure.answer },
+        : { ...corpus, ...declining(metadata, corpus) },
       configuration,
       model,
       reference,

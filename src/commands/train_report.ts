@@ -264,7 +264,7 @@ export function terminalReporter(): Reporter {
         case "saved":
           break;
         case "done": {
-          const { directory } = run!;
+          const { directory, state } = run!;
           bar!.clear();
           const took = `${event.steps} steps in ${duration(event.seconds)}, ` +
             `${Math.round(event.peak_rss_bytes / 2 ** 20).toLocaleString("en")} MiB at most`;
@@ -284,6 +284,13 @@ export function terminalReporter(): Reporter {
             line(`verdict: ${words}${advice.length === 0 ? "" : `. Try ${advice.join(" or ")}`}`);
           }
           line(`${early}${took}. Talk to it with ${invocation("chat")} --weights ${directory}`);
+          const { epoch } = state.progress, best = event.best?.epoch ?? epoch;
+          if (validation !== null && best < epoch) {
+            line(
+              `That is epoch ${best}, the best on what was set aside; ${directory}/last knows its texts ` +
+                `by epoch ${epoch}`,
+            );
+          }
         }
       }
     },

@@ -3,7 +3,7 @@
 
 import type { CachedSequence, GPT } from "../model/mod.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
-import { intentsOf, keepOnly, sureness } from "./intent.ts";
+import { keepOnly, sureness } from "./intent.ts";
 import type { LogitProcessor } from "./logits.ts";
 import { logSoftmax } from "./log_sum_exp.ts";
 import type { BeamOptions } from "./options.ts";
@@ -140,11 +140,11 @@ function scoresOf(
 }
 
 /**
- * Leaves only the likeliest intent to begin with, where a model learned intents and somebody asks how sure it is.
+ * Leaves only the likeliest intent to begin with, where answers begin with one and somebody asks how sure the model is.
  * @returns whether it is sure enough to answer
  */
-function decideIntent(logits: Float32Array, tokenizer: Tokenizer, { unsure }: WriterOptions) {
-  const intents = intentsOf(tokenizer);
+function decideIntent(logits: Float32Array, { unsure }: WriterOptions): boolean {
+  const intents = unsure?.intents ?? [];
   if (unsure === undefined || intents.length === 0) return true;
   const best = intents.reduce((a, b) => logits[b]! > logits[a]! ? b : a);
   const probability = Math.exp(sureness(logits, intents, best, unsure.spread));
@@ -170,7 +170,7 @@ export async function searchBeams(
   try {
     const first = cache.sequence();
     let logits = [first.append(prompt)];
-    if (!decideIntent(logits[0]!, tokenizer, o)) {
+    if (!decideIntent(logits[0]!, o)) {
       const { answer } = o.unsure!;
       o.onText?.(answer);
       return { text: answer, tokens: [], ending: "unsure", removals: [] };

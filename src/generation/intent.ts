@@ -1,7 +1,6 @@
 // The intent that an answer begins with: chosen among all of them, and judged by how sure that choice is.
 
 import type { IntentSpread } from "../model/mod.ts";
-import type { Tokenizer } from "../tokenizer/mod.ts";
 import { logSumExp } from "./log_sum_exp.ts";
 
 /**
@@ -12,11 +11,6 @@ import { logSumExp } from "./log_sum_exp.ts";
 const TEMPERATURE = 2;
 /** How much the odds of an intent fall with a question's unlikeness to those that ask for it. */
 const UNLIKENESS = 5;
-
-/** The intents' tokens, in their order; none where a model learned no intents. */
-export function intentsOf({ intents }: Tokenizer): number[] {
-  return [...intents?.values() ?? []];
-}
 
 /** Leaves nothing but these tokens to choose. */
 export function keepOnly(logits: Float32Array, tokens: readonly number[]): void {

@@ -3,7 +3,7 @@
 import type { IntentSpread } from "../model/mod.ts";
 import { createStreamDecoder, type Tokenizer } from "../tokenizer/mod.ts";
 import { ALL_RULES, type FilterOptions, type Removal, ResponseFilter } from "./filter.ts";
-import { intentsOf, keepOnly, sureness } from "./intent.ts";
+import { keepOnly, sureness } from "./intent.ts";
 import { type LogitProcessor, logitProcessor } from "./logits.ts";
 import type { DecodingOptions } from "./options.ts";
 import { logSumExp } from "./log_sum_exp.ts";
@@ -21,6 +21,8 @@ export interface Unsure {
    */
   readonly probability: number;
   readonly answer: string;
+  /** The tokens of intents, with one of which each answer begins; none where answers begin with their words. */
+  readonly intents: readonly number[];
   /** How the intents' logits spread over learned questions, where that is known. */
   readonly spread?: IntentSpread | null;
 }
@@ -134,7 +136,7 @@ export class Writer {
   /** Takes the logits behind the text so far, which it changes; returns why the answer ends, or null. */
   take(logits: Float32Array): Ending | null {
     const decides = !this.#trusted && this.tokens.length === 0;
-    const intents = decides ? intentsOf(this.tokenizer) : [];
+    const intents = decides ? this.options.unsure!.intents : [];
     if (intents.length > 0) keepOnly(logits, intents);
     const raw = this.#trusted ? null : logits.slice();
     this.#process(logits, { tokens: this.#all, promptLength: this.prompt.length });

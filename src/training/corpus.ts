@@ -36,6 +36,8 @@ export interface Corpus {
   readonly turns: number;
   /** What the data answer to questions of the intent "unknown", or null. */
   readonly doNotKnow: string | null;
+  /** Whether every conversation names an intent, where the tokenizer has some. */
+  readonly decides: boolean;
   /** What makes questions that nobody can answer, where the recipe wants some and the data know the intent. */
   readonly outOfScope: OutOfScope | null;
   /** Texts that were cut to the recipe's length. */
@@ -99,6 +101,7 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     turns: usualTurns(own),
     // The chosen of two answers to what nobody knows need not say so.
     doNotKnow: reading.pairs ? null : doNotKnow(own),
+    decides: taken.every((entry) => entry.kind === "text" || isNamed(entry, tokenizer)),
     outOfScope: outOfScopeOf(training.examples, tokenizer, recipe),
     truncated: training.truncated + validation.truncated,
     skipped: [...skipped, ...aside.skipped],
@@ -115,6 +118,11 @@ function outOfScopeOf(
   // A model that knows intents may go on with data that name none.
   if (examples.every(({ decision }) => decision === undefined)) return null;
   return new OutOfScope(examples, intents);
+}
+
+/** Whether a conversation's last answer begins with its intent, where the tokenizer has any. */
+function isNamed({ intent }: Entry, { intents }: Tokenizer): boolean {
+  return !intents?.size || (intent !== undefined && intents.has(intent));
 }
 
 /** A share of the entries, in their order. */

@@ -41,6 +41,7 @@ function metadataOf({ corpus, state }: TrainOptions) {
     ...(corpus.tokenizer instanceof CompactTokenizer
       ? { vocabulary: corpus.tokenizer.kept, intents: [...corpus.tokenizer.intents.keys()] }
       : {}),
+    ...(corpus.decides ? {} : { decides: false }),
     step: progress.step,
     epoch: progress.epoch,
     recipe: { name: recipeName, init, ...recipe },

@@ -102,24 +102,30 @@ function fastFall(epochs: readonly EpochLosses[], facts: RunFacts): Verdict | nu
     kind: "too fast",
     words: `the loss falls too fast: ${two(first.learned_loss)} to ${two(early.learned_loss)} in ` +
       `${early.step} steps on ${facts.trainingTexts} texts, which are being learned by heart`,
-    advice: ["--data with more texts", "--model micro"].slice(0, 2),
+    advice: ["--data with more texts", ...smallerModel(facts.recipe)],
   };
+}
+
+const SMALLER = {
+  "355m": "124m",
+  "124m": "mini",
+  mini: "micro",
+  micro: "tiny",
+  tiny: "nano",
+  nano: null,
+} as const;
+
+/** The flag for the next smaller model, where there is one and the run does not go on from a given one. */
+function smallerModel({ model }: Pick<Recipe, "model">): string[] {
+  const next = model === null ? null : SMALLER[model];
+  return next === null ? [] : [`--model ${next}`];
 }
 
 /** The two flags most likely to help against memorising, of those not yet in use. */
 function againstMemorising({ recipe, trainingTexts }: RunFacts, best: number): string[] {
-  const smaller = {
-    "355m": "124m",
-    "124m": "mini",
-    mini: "micro",
-    micro: "tiny",
-    tiny: "nano",
-    nano: null,
-  } as const;
-  const next = recipe.model === null ? null : smaller[recipe.model];
   const all = [
     recipe.stopOn === "never" ? "--stop-on validation --patience 3" : null,
-    next !== null && trainingTexts < 2000 ? `--model ${next}` : null,
+    ...trainingTexts < 2000 ? smallerModel(recipe) : [],
     recipe.vocabulary === "gpt2" ? "--vocabulary corpus" : null,
     recipe.dropout < 0.2 ? "--dropout 0.2" : null,
     recipe.weightDecay < 0.1 ? "--weight-decay 0.1" : null,

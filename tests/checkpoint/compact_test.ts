@@ -148,8 +148,10 @@ Deno.test("compact export: training goes on from it, and it generates", () =>
     assertEquals([trained.code, trained.stderr], [0, ""]);
     const answer = ["generate", "--raw", "Python", "--max-tokens", "2", "--weights", "t"];
     assertEquals((await run(directory, answer)).code, 0);
-    const { vocabulary, intents } = JSON.parse(
+    const { vocabulary, intents, decides } = JSON.parse(
       Deno.readTextFileSync(`${directory}/t/last/config.json`),
     ).illuminator;
     assertEquals([vocabulary, intents], [withSteps(weights.metadata.vocabulary!), fixture.intents]);
+    // Its texts name no intents.
+    assertEquals(decides, false);
   }));

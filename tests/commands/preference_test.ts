@@ -157,5 +157,5 @@ Deno.test("preferences: a method brings its recipe, the checkpoint its format an
   ]);
   assertEquals(planned("--preference", "grpo", "--unsure", "0"), ["grpo", "grpo", 0]);
   assertEquals(planned("--recipe", "grpo"), ["grpo", "grpo", unsure!.probability]);
-  assertEquals(planned()[0], "quick");
+  assertEquals(planned("--data", "x.jsonl")[0], "finetune");
 });

@@ -18,7 +18,10 @@ const answerTo = (
     ...GREEDY,
     maxTokens: 9,
     stopTexts: [],
-    unsure: { probability, answer: "I do not know.", spread },
+    unsure: {
+      ...{ probability, answer: "I do not know.", spread },
+      intents: [...tokenizer.intents?.values() ?? []],
+    },
     onText: (piece) => shown.push(piece),
   });
   for (const step of steps) {

@@ -65,6 +65,13 @@ Deno.test("too fast: few texts, few steps, a steep fall", () => {
     verdictOf(epochs, few).words,
     "the loss falls too fast: 10.80 to 1.80 in 100 steps on 20 texts, which are being learned by heart",
   );
+  const advised = (model: "124m" | "nano" | null) =>
+    verdictOf(epochs, { ...few, recipe: { ...facts.recipe, model } }).advice;
+  assertEquals(advised("124m"), ["--data with more texts", "--model mini"]);
+  // The smallest there is, and one that began with weights of its own.
+  for (const model of ["nano", null] as const) {
+    assertEquals(advised(model), ["--data with more texts"]);
+  }
   assertEquals(verdictOf(epochs, facts).kind, "unknown");
   const refuted = epochs.map((epoch) => ({ ...epoch, validation_loss: 2 }));
   assertEquals(verdictOf(refuted, few).kind, "learning");
