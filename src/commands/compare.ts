@@ -71,7 +71,7 @@ export const command = {
 /** The original experiment's four recipes and ours on the same conversations, in a size that a comparison can afford. */
 const EXAMPLE = {
   common: `--data ${dataPath("conversations.jsonl")} --validation 0.2 --model tiny ` +
-    "--vocabulary corpus --formats human-assistant,q-a --augment on --epochs 5 --batch-size 16 " +
+    "--vocabulary corpus --formats human-assistant,q-a --augment on --epochs 10 --batch-size 16 " +
     "--max-tokens 128 --sample-every 0 --stop-on never",
   runs: ["basic", "enhanced", "improved", "final", "conversations"]
     .map((name) => `${name}=--recipe ${name}`),

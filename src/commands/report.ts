@@ -87,12 +87,19 @@ export function lineChart(title: string, x: string, y: string, series: readonly 
     `<text x="${tx.toFixed(1)}" y="${ty.toFixed(1)}" text-anchor="${anchor}" fill="#444">${
       escapeHtml(value)
     }</text>`;
-  const ticks = Array.from({ length: 5 }, (_, i) => i / 4);
-  const axes = ticks.map((t) => {
-    const yv = minY + t * (maxY - minY), xv = minX + t * (maxX - minX), at = py(yv).toFixed(1);
+  const ticks = (from: number, to: number) =>
+    Array.from({ length: 5 }, (_, i) => from + i / 4 * (to - from));
+  const yAxis = ticks(minY, maxY).map((value) => {
+    const at = py(value).toFixed(1);
     return `<line x1="${left}" x2="${width - right}" y1="${at}" y2="${at}" stroke="#ccc"/>` +
-      text(left - 8, py(yv) + 4, brief(yv), "end") + text(px(xv), height - bottom + 18, brief(xv));
+      text(left - 8, py(value) + 4, brief(value), "end");
   });
+  // Whole numbers, such as epochs, are counted in whole numbers.
+  const isWhole = all.every(([a]) => Number.isInteger(a));
+  const xTicks = ticks(minX, maxX).map((value) => isWhole ? Math.round(value) : value);
+  const xAxis = [...new Set(xTicks)].map((value) =>
+    text(px(value), height - bottom + 18, brief(value))
+  );
   const lines = series.map(({ name, points }, i) => {
     const color = COLORS[i % COLORS.length]!;
     const path = points.filter(([, b]) => Number.isFinite(b)).map(([a, b]) =>
@@ -103,7 +110,7 @@ export function lineChart(title: string, x: string, y: string, series: readonly 
       `<rect x="${width - right + 12}" y="${at}" width="14" height="4" fill="${color}"/>` +
       text(width - right + 32, at + 7, name, "start");
   });
-  return HEAD(width, height, title) + axes.join("") + lines.join("") +
+  return HEAD(width, height, title) + [...yAxis, ...xAxis, ...lines].join("") +
     text((left + width - right) / 2, height - 8, x) + text(left, 13, y, "start") + "</svg>";
 }
 
