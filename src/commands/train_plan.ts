@@ -67,7 +67,7 @@ function dataFiles(recipe: Recipe, own: readonly string[]): string[] {
     );
   }
   if (recipe.corpus.length === 0) {
-    throw new UserError("--init DIR needs --data FILE, or --recipe NAME with data of its own");
+    throw new UserError("--init needs --data FILE, or --recipe NAME with data of its own");
   }
   return recipe.corpus.map(dataPath);
 }
@@ -147,6 +147,9 @@ function beginRun(options: TrainFlags): Run {
     throw new UserError(
       `--preference ${recipe.preference} needs --init DIR, a model that can answer already`,
     );
+  }
+  if (recipeName === "finetune" && init === null) {
+    throw new UserError("--recipe finetune needs --init DIR, the model that it goes on from");
   }
   checkFit(base, recipe);
   if (recipe.loraRank > 0 && init === null) {

@@ -1,7 +1,8 @@
 // deno task train with somebody's own data: which recipe it takes, and what the model says afterwards.
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { planRun } from "../../src/commands/train.ts";
+import { UserError } from "../../src/errors.ts";
 import { run } from "./parrot.ts";
 
 const SHIPPED = new URL("../../weights/illuminator", import.meta.url).pathname;
@@ -12,6 +13,9 @@ Deno.test("train: without --recipe, own data and --init decide which it is", () 
   assertEquals(recipeOf("--data", "x.jsonl"), "conversations");
   assertEquals(recipeOf("--data", "x.jsonl", "--init", SHIPPED), "finetune");
   assertEquals(recipeOf("--data", "x.jsonl", "--recipe", "basic"), "basic");
+  assertThrows(() => recipeOf("--init", SHIPPED), UserError, "--init needs --data FILE");
+  const nothing = () => recipeOf("--data", "x.jsonl", "--recipe", "finetune");
+  assertThrows(nothing, UserError, "--recipe finetune needs --init DIR");
 });
 
 Deno.test("train --init: the shipped model learns answers that name no intent, and keeps its own", async () => {
