@@ -287,8 +287,8 @@ export function terminalReporter(): Reporter {
           const { epoch } = state.progress, best = event.best?.epoch ?? epoch;
           if (validation !== null && best < epoch) {
             line(
-              `That is epoch ${best}, the best on what was set aside; ${directory}/last knows its texts ` +
-                `by epoch ${epoch}`,
+              `That is what it knew after epoch ${best}, the best on what was set aside; ` +
+                `what it knew after epoch ${epoch} is in ${directory}/last`,
             );
           }
         }
