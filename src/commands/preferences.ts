@@ -4,7 +4,14 @@ import { type Conversation, type Entry, readEntries } from "../data/mod.ts";
 import { UserError } from "../errors.ts";
 import type { Generated } from "../generation/mod.ts";
 import { mixedSeed } from "../random.ts";
-import { type FormatName, formatNames, formats, intentOf, renderPrompt } from "../tokenizer/mod.ts";
+import {
+  type FormatName,
+  formatNames,
+  formats,
+  intentOf,
+  renderPrompt,
+  tokenOfIntent,
+} from "../tokenizer/mod.ts";
 import { Judge, recipes, type RewardWeights, sampleAnswers, scoreOf } from "../training/mod.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { type LoadedModel, loadModel, MODEL_OPTIONS } from "./model_options.ts";
@@ -275,7 +282,7 @@ function candidateOf(
 function ownAnswer(question: Conversation, setting: Setting): Candidate {
   const { tokenizer } = setting.loaded, { intent } = question;
   const text = question.messages.at(-1)!.content;
-  const named = intent === undefined ? undefined : tokenizer.intents?.get(intent);
+  const named = tokenOfIntent(tokenizer, intent);
   const tokens = [...named === undefined ? [] : [named], ...tokenizer.encode(` ${text}`)];
   const answer: Generated = { text, tokens, ending: "end-of-text", removals: [] };
   return candidateOf(question, answer, setting);

@@ -7,6 +7,7 @@ import {
   render,
   type Segment,
   type Tokenizer,
+  tokenOfIntent,
 } from "../tokenizer/mod.ts";
 import { respellings } from "./augment.ts";
 import type { Entry } from "./entry.ts";
@@ -139,7 +140,7 @@ function exampleOf(
   const tokens: number[] = [], weights: number[] = [], users: number[] = [];
   let decision: number | undefined;
   // The last answer begins with what its question wants to know, where the tokenizer has a token for it.
-  const named = intent === undefined ? undefined : tokenizer.intents?.get(intent);
+  const named = tokenOfIntent(tokenizer, intent);
   const last = named === undefined ? -1 : segments.findLastIndex(({ answer }) => answer);
   for (const [i, { text, answer, user }] of segments.entries()) {
     const own = tokenizer.encode(text);

@@ -29,4 +29,5 @@ export {
   loadTokenizer,
   type StreamDecoder,
   type Tokenizer,
+  tokenOfIntent,
 } from "./tokenizer.ts";

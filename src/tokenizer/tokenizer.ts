@@ -24,6 +24,14 @@ export interface Tokenizer {
   decodeBytes(tokens: ArrayLike<number>, options?: DecodeOptions): Uint8Array<ArrayBuffer>;
 }
 
+/** The token that names an intent, if there is one. */
+export function tokenOfIntent(
+  { intents }: Tokenizer,
+  intent: string | undefined,
+): number | undefined {
+  return intent === undefined ? undefined : intents?.get(intent);
+}
+
 /** The intent that a token names, if it is one's. */
 export function intentOf({ intents }: Tokenizer, token: number | undefined): string | undefined {
   return [...intents ?? []].find(([, named]) => named === token)?.[0];

@@ -19,6 +19,7 @@ import {
   loadTokenizer,
   render,
   type Tokenizer,
+  tokenOfIntent,
   vocabularyOf,
   withSteps,
 } from "../tokenizer/mod.ts";
@@ -101,7 +102,10 @@ export function loadCorpus(files: CorpusFiles, recipe: Recipe, given?: Tokenizer
     turns: usualTurns(own),
     // The chosen of two answers to what nobody knows need not say so.
     doNotKnow: reading.pairs ? null : doNotKnow(own),
-    decides: taken.every((entry) => entry.kind === "text" || isNamed(entry, tokenizer)),
+    decides: !tokenizer.intents?.size ||
+      taken.every(({ kind, intent }) =>
+        kind === "text" || tokenOfIntent(tokenizer, intent) !== undefined
+      ),
     outOfScope: outOfScopeOf(training.examples, tokenizer, recipe),
     truncated: training.truncated + validation.truncated,
     skipped: [...skipped, ...aside.skipped],
@@ -118,11 +122,6 @@ function outOfScopeOf(
   // A model that knows intents may go on with data that name none.
   if (examples.every(({ decision }) => decision === undefined)) return null;
   return new OutOfScope(examples, intents);
-}
-
-/** Whether a conversation's last answer begins with its intent, where the tokenizer has any. */
-function isNamed({ intent }: Entry, { intents }: Tokenizer): boolean {
-  return !intents?.size || (intent !== undefined && intents.has(intent));
 }
 
 /** A share of the entries, in their order. */

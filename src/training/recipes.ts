@@ -170,8 +170,6 @@ export const recipes = {
     corpus: ["conversations.jsonl"],
     epochs: 40,
     batchSize: 16,
-    learningRate: 5e-4,
-    matrixRate: 0.8,
   },
   /**
    * The default for going on from a model with data of one's own. At a rate of 3e-4 and more the shipped model forgets how
